@@ -1,0 +1,1 @@
+"""Domains that run: the vCPU on Unicorn, image loading and building, the domain actor."""

@@ -1,0 +1,1 @@
+"""Grant tables: entries, active counts, maptrack, and the operations on them."""

@@ -1,0 +1,1 @@
+"""What a user touches: configuration, consoles, reports, the control interface and the pytest plugin."""
