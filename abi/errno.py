@@ -2,7 +2,10 @@
 
 from enum import IntEnum
 
+from abi.naming import c_prefix
 
+
+@c_prefix("XEN_")
 class Errno(IntEnum):
     EPERM = 1
     ENOENT = 2

@@ -25,4 +25,10 @@ class Call(Protocol):
     vcpu: VcpuRow
     width: int
     """32 or 64: the mode in which the call was made, hence the layout of its arguments."""
-    memory: GuestMemory
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The caller's memory."""
+
+    def event_deliverable(self) -> bool:
+        """Would this vCPU take an upcall at once, if it went on now (Xen's local_events_need_delivery)?"""

@@ -33,7 +33,7 @@ class DomainTable(Table):
         "state": "B", "kind": "B", "width": "B", "shutdown_code": "B",
         "privileged": "B", "callback_via_type": "B", "callback_vector": "B", "flush": "B",
         "vcpu_base": "I", "vcpu_count": "I", "shared_info": "Q", "max_pages": "I", "tot_pages": "I",
-        "evtchn_limit": "I", "wallclock_seconds": "Q", "wallclock_nanoseconds": "I",
+        "evtchn_limit": "I", "awaited": "B",
     }
     state: "memoryview[int]"
     kind: "memoryview[int]"
@@ -52,8 +52,8 @@ class DomainTable(Table):
     max_pages: "memoryview[int]"
     tot_pages: "memoryview[int]"
     evtchn_limit: "memoryview[int]"
-    wallclock_seconds: "memoryview[int]"
-    wallclock_nanoseconds: "memoryview[int]"
+    awaited: "memoryview[int]"
+    """The run goes on until this domain has ended."""
 
 
 class RunState(IntEnum):

@@ -6,7 +6,7 @@ a numpy scalar costs several times that, and `numpy.frombuffer(table.column)` st
 
 from collections.abc import Mapping
 from struct import calcsize
-from typing import ClassVar
+from typing import ClassVar, Self
 
 CACHE_LINE = 64
 
@@ -26,7 +26,7 @@ class Table:
         offset = 0
         for name, code in self.COLUMNS.items():
             length = rows * calcsize("=" + code)
-            setattr(self, name, buffer[offset:offset + length].cast(code))
+            setattr(self, name, buffer[offset:offset + length].cast(code))  # type: ignore[call-overload]
             offset += _aligned(length)
 
     @classmethod
@@ -35,7 +35,7 @@ class Table:
         return sum(_aligned(rows * calcsize("=" + code)) for code in cls.COLUMNS.values())
 
     @classmethod
-    def private(cls, rows: int) -> "Table":
+    def private(cls, rows: int) -> Self:
         """A table over memory of its own, for tests and for state that is not shared."""
         return cls(memoryview(bytearray(cls.size(rows))), rows)
 

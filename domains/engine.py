@@ -1,0 +1,224 @@
+"""One Unicorn engine in AMD SVM guest mode: it enters once, and every intercept calls `on_exit` in place.
+
+The machine address space of the engine is the host's arena, but for the lowest MiB, which is private to the engine and
+holds what SVM wants (VMCB, permission maps, the stub that executes VMRUN).  No domain ever owns a frame down there.
+"""
+
+import ctypes
+import mmap
+import struct
+from collections.abc import Callable
+
+from unicorn import UC_ARCH_X86, UC_HOOK_BLOCK, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc
+from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TLB_FLUSH
+from unicorn.unicorn_py3.unicorn import uclib
+from unicorn.x86_const import (
+    UC_CPU_X86_EPYC,
+    UC_X86_REG_CR0,
+    UC_X86_REG_CR3,
+    UC_X86_REG_CR4,
+    UC_X86_REG_GDTR,
+    UC_X86_REG_RAX,
+    UC_X86_REG_RFLAGS,
+)
+
+from domains import envlayout as env
+from domains import vmcb
+from domains.native import BlockMeter
+from domains.vmcb import Intercept
+
+LOW = 1 << 20
+"""Bytes at machine address 0 that are private to each engine."""
+_PML4, _PDPT, _GDT, _STUB, _HALT = 0x1000, 0x2000, 0x4000, 0x8000, 0x9000
+VMCB, _HSAVE, MSRPM, _IOPM = 0x10000, 0x11000, 0x12000, 0x14000
+_NESTED4, _NESTED3 = 0x20000, 0x21000
+ABSENT_PAGE = 0x30000
+"""A page of ones: what reads of memory that is not there find."""
+_EMPTY_ROOT = 0x31000
+MSR_EFER, MSR_VM_HSAVE_PA = 0xC0000080, 0xC0010117
+_NOWHERE = 1 << 63
+"""An `until` that no guest reaches: reaching it would execute a HLT."""
+
+INTERCEPTED = (
+    Intercept.VINTR, Intercept.RDTSC, Intercept.RDPMC, Intercept.CPUID, Intercept.RSM, Intercept.INVD, Intercept.PAUSE,
+    Intercept.HLT, Intercept.INVLPGA, Intercept.MSR, Intercept.TASK_SWITCH, Intercept.SHUTDOWN, Intercept.VMRUN,
+    Intercept.VMMCALL, Intercept.VMLOAD, Intercept.VMSAVE, Intercept.STGI, Intercept.CLGI, Intercept.SKINIT,
+    Intercept.RDTSCP, Intercept.ICEBP, Intercept.WBINVD, Intercept.MONITOR, Intercept.MWAIT)
+
+NATIVE_MSRS = (0x174, 0x175, 0x176, 0x277, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000100,
+               0xC0000101, 0xC0000102)
+"""MSRs that the guest reads and writes without an exit: the engine's own effect is the right one.
+
+EFER is read so, too; writing it natively would clear SVME, without which the engine takes VMMCALL for undefined."""
+
+HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_EMU_START = uclib.uc_emu_start
+_FLUSH_TLB = ctypes.c_int(UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30)  # the binding has no call for it
+
+_ARITHMETIC, _DIRECTION = 0x8D5, 0x400
+
+
+class EngineError(RuntimeError):
+    """Unicorn refused something that it should not have refused."""
+
+
+class Engine:
+    """An engine over `arena` (a writable buffer; machine address 0 is its first byte), metered by `meter`.
+
+    `q` and `d` are the CPU's state as 64-bit and 32-bit words (see `envlayout`), live inside `on_exit` and between
+    runs.  `budget[0]` is what is left of the work, in bytes of code, before `run` returns by itself.
+    """
+
+    def __init__(self, arena: memoryview, meter: BlockMeter, on_exit: Callable[[int], None]) -> None:
+        self.low = mmap.mmap(-1, LOW)
+        self.low_words = memoryview(self.low).cast("Q")
+        self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        uc.ctl_set_cpu_model(UC_CPU_X86_EPYC)  # a model with SVM
+        # Without an exits list Unicorn would translate `until` in the guest's address space after each run, and a
+        # fault in that stays pending.
+        uc.ctl_exits_enabled(True)
+        self._handle = uc._uch
+        self._map(0, memoryview(self.low))
+        if len(arena) > LOW:
+            self._map(LOW, arena[LOW:])
+        cpu = env.cpu_address(uc._uch.value)
+        self.q = env.view(cpu + env.ENV, 8 * env.WORDS, "Q")
+        self.d = env.view(cpu + env.ENV, 8 * env.WORDS, "I")
+        self.interrupt_request = env.view(cpu + env.INTERRUPT_REQUEST, 4, "I")
+        self._budget = ctypes.c_int64(1 << 62)
+        self.budget = env.view(ctypes.addressof(self._budget), 8, "q")
+        self._entered = self._running = False
+        self._on_exit = on_exit
+        self._hook = HOOK(self._dispatch)
+        self._hooks: list[object] = []
+        self.add_hook(UC_HOOK_INTR, self._hook, None)
+        self.add_hook(UC_HOOK_BLOCK, ctypes.c_void_p(meter.address), ctypes.byref(self._budget))
+
+    def _map(self, address: int, memory: memoryview) -> None:
+        self.uc.mem_map_ptr(address, len(memory), UC_PROT_ALL, ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+
+    def add_hook(self, kind: int, function: object, data: object, *extra: object) -> None:
+        """Install a hook given as a ctypes function or address; `extra` are uc_hook_add's variable arguments."""
+        handle = ctypes.c_size_t()
+        status = uclib.uc_hook_add(self._handle, ctypes.byref(handle), kind, function, data, ctypes.c_uint64(1),
+                                   ctypes.c_uint64(0), *extra)
+        if status:
+            raise EngineError(f"uc_hook_add({kind}) failed with {status}")
+        self._hooks.append(function)
+
+    def _dispatch(self, _uc: object, number: int, _data: object) -> None:
+        if self._entered:
+            self._on_exit(number)
+        else:
+            self.stop()
+
+    def enter(self, nested_root: int) -> None:
+        """Go into guest mode, over the nested page table at machine address `nested_root`.
+
+        The guest state is arbitrary afterwards: set all of it before `run`.
+        """
+        self._prepare_host()
+        self._prepare_vmcb()
+        self.uc.reg_write(UC_X86_REG_RAX, VMCB)
+        self.uc.emu_start(_STUB, _NOWHERE)  # returns from the first intercept, a HLT
+        if self.q[env.VM_VMCB] != VMCB:
+            raise EngineError("VMRUN did not enter guest mode")
+        self._entered = True
+        self.q[env.NESTED_CR3] = nested_root
+        self.flush_tlb()
+
+    def _prepare_host(self) -> None:
+        words, uc = self.low_words, self.uc
+        words[_PML4 >> 3] = _PDPT | 7
+        words[_PDPT >> 3] = 0x87  # the first GiB
+        words[(_GDT >> 3) + 1], words[(_GDT >> 3) + 2] = 0x00AF9B000000FFFF, 0x00CF93000000FFFF
+        uc.msr_write(MSR_EFER, 0x1D01)  # SVME, NXE, LMA, LME, SCE
+        uc.msr_write(MSR_VM_HSAVE_PA, _HSAVE)
+        uc.reg_write(UC_X86_REG_GDTR, (0, _GDT, 0x7F, 0))
+        uc.reg_write(UC_X86_REG_CR4, 0x620)
+        uc.reg_write(UC_X86_REG_CR3, _PML4)
+        uc.reg_write(UC_X86_REG_CR0, 0x80050033)
+        self.low[_STUB:_STUB + 3] = b"\x0f\x01\xd8"  # vmrun
+        self.low[_HALT:_HALT + 1] = b"\xf4"
+        self.low[ABSENT_PAGE:ABSENT_PAGE + 4096] = b"\xff" * 4096
+
+    def _prepare_vmcb(self) -> None:
+        low, words = self.low, self.low_words
+        low[MSRPM:MSRPM + 0x2000] = b"\xff" * 0x2000
+        low[_IOPM:_IOPM + 0x3000] = b"\xff" * 0x3000
+        for msr in NATIVE_MSRS:
+            bit = 2 * (msr & 0x1FFF) + (0x4000 if msr >= 0xC0000000 else 0)
+            low[MSRPM + (bit >> 3)] &= ~(3 << (bit & 7)) & 0xFF
+        bit = 2 * (MSR_EFER & 0x1FFF) + 0x4000
+        low[MSRPM + (bit >> 3)] &= ~(1 << (bit & 7)) & 0xFF
+        struct.pack_into("<I", low, VMCB + vmcb.EXCEPTION_INTERCEPTS, 0xFFFFFFFF)
+        struct.pack_into("<Q", low, VMCB + vmcb.INTERCEPTS, sum(1 << bit for bit in INTERCEPTED))
+        words[_NESTED4 >> 3], words[_NESTED3 >> 3] = _NESTED3 | 7, 0x87
+        save = VMCB + vmcb.SAVE
+        for offset, value in ((VMCB + vmcb.IOPM_BASE, _IOPM), (VMCB + vmcb.MSRPM_BASE, MSRPM), (VMCB + vmcb.ASID, 1),
+                              (VMCB + vmcb.NP_ENABLE, 1), (VMCB + vmcb.NESTED_CR3, _NESTED4),
+                              (save + vmcb.SAVE_EFER, 0x1D01), (save + vmcb.SAVE_CR4, 0x620),
+                              (save + vmcb.SAVE_CR3, _PML4), (save + vmcb.SAVE_CR0, 0x80050033),
+                              (save + vmcb.SAVE_RFLAGS, 2), (save + vmcb.SAVE_RIP, _HALT)):
+            words[offset >> 3] = value
+        struct.pack_into("<HHIQ", low, save + 0x10, 0x08, 0xA9B, 0xFFFFFFFF, 0)  # CS
+        for offset in (0x00, 0x20, 0x30):
+            struct.pack_into("<HHIQ", low, save + offset, 0x10, 0xC93, 0xFFFFFFFF, 0)
+
+    def run(self) -> None:
+        """Run the guest from its RIP until the budget is spent or `on_exit` calls `stop`.
+
+        Raises EngineError where Unicorn itself gives up (an access outside the arena).
+        """
+        self._running = True
+        status = _EMU_START(self._handle, ctypes.c_uint64(self.q[env.RIP]), ctypes.c_uint64(_NOWHERE),
+                            ctypes.c_uint64(0), ctypes.c_size_t(0))
+        self._running = False
+        if status:
+            raise EngineError(f"uc_emu_start: {uclib.uc_strerror(status).decode()}")
+
+    def stop(self) -> None:
+        """Make `run` return; only from inside `on_exit`."""
+        uclib.uc_emu_stop(self._handle)
+
+    def rflags(self) -> int:
+        """The flags with the arithmetic ones computed (inside a hook they are lazy)."""
+        return int(self.uc.reg_read(UC_X86_REG_RFLAGS))
+
+    def set_rflags(self, value: int) -> None:
+        """Set all flags, inside a hook or between runs."""
+        # While the engine runs, the arithmetic flags and DF are kept apart; at entry they are taken from EFLAGS.
+        self.q[env.EFLAGS] = (value & ~(_ARITHMETIC | _DIRECTION) if self._running else value) | 2
+        self.q[env.CC_SRC] = value & _ARITHMETIC
+        self.d[env.CC_OP] = 1  # CC_OP_EFLAGS
+        self.d[env.DF] = 0xFFFFFFFF if value & _DIRECTION else 1
+
+    def flush_tlb(self) -> None:
+        """Forget every translation: after a page-table entry changed from outside the guest."""
+        uclib.uc_ctl(self._handle, _FLUSH_TLB)
+
+    def forget_code(self) -> None:
+        """Drop all translated code: after code was written from outside the guest.
+
+        (Unicorn can drop a range only by guest-linear address, which the writer does not know.)
+        """
+        self.uc.ctl_flush_tb()
+
+    def request_interrupt(self, vector: int, *, intercept: bool) -> None:
+        """Ask for interrupt `vector` when IF opens; with `intercept`, exit VINTR then instead of taking it."""
+        struct.pack_into("<I", self.low, VMCB + vmcb.INT_VECTOR, vector)
+        bit = 1 << Intercept.VINTR
+        if intercept:
+            self.q[env.INTERCEPT] |= bit
+        else:
+            self.q[env.INTERCEPT] &= ~bit
+        self.interrupt_request[0] |= env.INTERRUPT_VIRQ
+
+    def cancel_interrupt(self) -> None:
+        """Withdraw the request."""
+        self.interrupt_request[0] &= ~env.INTERRUPT_VIRQ
+
+    @property
+    def fault_address(self) -> int:
+        """Exit information 2: the linear address of a #PF, the guest-physical address of an NPF."""
+        return self.low_words[(VMCB + vmcb.EXIT_INFO_2) >> 3]

@@ -1,0 +1,87 @@
+"""Getting at the ELF image in what users call a kernel: a plain ELF file, a compressed one, or a Linux bzImage."""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from struct import unpack_from
+from typing import Protocol
+
+from domains.elf import ImageError
+
+MOST = 1 << 30
+"""Bytes of an unpacked image; a small file can hold a much larger one."""
+_BOOT_FLAG, _HEADER, _VERSION = 0x1FE, 0x202, 0x206
+_SETUP_SECTS, _PAYLOAD_OFFSET, _PAYLOAD_LENGTH = 0x1F1, 0x248, 0x24C
+_FIRST_WITH_PAYLOAD = 0x0208
+_SECTOR = 512
+_NESTED = 3
+
+
+def elf_image(data: bytes) -> bytes:
+    """The ELF file in `data`.  Raises ImageError where there is none, or where it is packed in a way unknown here."""
+    for _ in range(_NESTED):
+        if data.startswith(b"\x7fELF"):
+            return data
+        payload = _bzimage_payload(data)
+        unpacked = _unpacked(payload if payload is not None else data)
+        if unpacked is None:
+            raise ImageError("not a kernel: expected an ELF file, a compressed one, or a Linux bzImage"
+                             if payload is None else "a bzImage without an ELF image inside")
+        data = unpacked
+    raise ImageError(f"not a kernel: compressed more than {_NESTED} times")
+
+
+def _bzimage_payload(data: bytes) -> bytes | None:
+    """The compressed kernel in a bzImage (Linux's x86 boot protocol), None where `data` is no bzImage."""
+    if len(data) < _PAYLOAD_LENGTH + 4 or data[_BOOT_FLAG:_BOOT_FLAG + 2] != b"\x55\xaa" \
+            or data[_HEADER:_HEADER + 4] != b"HdrS":
+        return None
+    version, = unpack_from("<H", data, _VERSION)
+    if version < _FIRST_WITH_PAYLOAD:
+        raise ImageError(f"a bzImage of boot protocol {version >> 8}.{version & 0xFF:02}, too old to hold an ELF image")
+    offset, length = unpack_from("<II", data, _PAYLOAD_OFFSET)
+    start = ((data[_SETUP_SECTS] or 4) + 1) * _SECTOR + offset
+    if not length or start + length > len(data):
+        raise ImageError("a bzImage whose payload is not within the file")
+    return data[start:start + length]
+
+
+def _unpacked(data: bytes) -> bytes | None:
+    """`data` decompressed, or as it is where it is ELF; None where it is neither."""
+    if data.startswith(b"\x7fELF"):
+        return data
+    for magic, make in _DECOMPRESSORS:
+        if data.startswith(magic):
+            decompressor = make()
+            try:
+                unpacked = decompressor.decompress(data, MOST + 1)
+            except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+                raise ImageError(f"a compressed kernel that is damaged: {error}") from None
+            if len(unpacked) > MOST:
+                raise ImageError(f"a compressed kernel of more than {MOST >> 20} MiB")
+            if not decompressor.eof:
+                raise ImageError("a compressed kernel that is cut off")
+            return unpacked
+    for magic, name in _UNSUPPORTED:
+        if data.startswith(magic):
+            raise ImageError(f"a kernel compressed with {name}, which is not supported; "
+                             "unpack it first, for instance with Linux's scripts/extract-vmlinux")
+    return None
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+_DECOMPRESSORS: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
+    (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    (b"BZh", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    (b"\x5d\0\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
+)
+_UNSUPPORTED = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x02\x21\x4c\x18", "lz4"), (b"\x04\x22\x4d\x18", "lz4"),
+                (b"\x89LZO\0", "lzo"))

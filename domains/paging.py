@@ -1,0 +1,116 @@
+"""The guest's own page tables, walked as the processor walks them (AMD64 manual volume 2, chapter 5)."""
+
+from collections.abc import Callable
+
+from domains import envlayout as env
+from domains.engine import Engine
+from domains.segments import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_LMA
+from state.arena import Arena
+
+P, W, U, ACCESSED, DIRTY, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
+ADDRESS = 0x000FFFFFFFFFF000
+PF_PRESENT, PF_WRITE, PF_USER = 1, 2, 4
+_LONG: tuple[int, ...] = (39, 30, 21, 12)
+_PAE: tuple[int, ...] = (30, 21, 12)
+
+
+class PageFault(Exception):  # noqa: N818 - the processor's name for it
+    """The walk ends in a fault at `address` (guest-linear) with the #PF error code `code`."""
+
+    def __init__(self, address: int, code: int) -> None:
+        super().__init__(f"#PF at {address:#x}, error code {code:#x}")
+        self.address, self.code = address, code
+
+
+class Walker:
+    """Translates guest-linear addresses of one vCPU.
+
+    `frame(gfn, write)` gives the machine address of a guest frame's first byte, or None where the guest has no memory
+    there (or, for `write`, may not write it).
+    """
+
+    def __init__(self, engine: Engine, arena: Arena, frame: Callable[[int, bool], int | None]) -> None:
+        self._q = engine.q
+        self._u64, self._u32 = arena.u64, arena.u32
+        self._frame = frame
+
+    def machine(self, address: int, *, write: bool, user: bool = False) -> int | None:
+        """The machine address of guest-linear `address`, or None where its guest-physical frame is not memory.
+
+        Sets accessed and dirty bits as the processor does.  Raises PageFault.
+        """
+        physical = self.physical(address, write=write, user=user)
+        base = self._frame(physical >> 12, write)
+        return None if base is None else base | physical & 0xFFF
+
+    def physical(self, address: int, *, write: bool, user: bool = False) -> int:
+        """The guest-physical address of guest-linear `address`.  Raises PageFault."""
+        q = self._q
+        cr0 = q[env.CR0]
+        if not cr0 & CR0_PG:
+            return address & 0xFFFFFFFF
+        code = (PF_WRITE if write else 0) | (PF_USER if user else 0)
+        if q[env.EFER] & EFER_LMA:
+            if address >> 47 not in (0, 0x1FFFF):  # not canonical
+                raise PageFault(address, code)
+            table, shifts = q[env.CR3] & ADDRESS, _LONG
+        elif q[env.CR4] & CR4_PAE:
+            address &= 0xFFFFFFFF
+            table, shifts = q[env.CR3] & 0xFFFFFFE0, _PAE
+        else:
+            return self._physical32(address & 0xFFFFFFFF, write, user, code)
+        u64, frame = self._u64, self._frame
+        allowed = P | W | U
+        for shift in shifts:
+            base = frame(table >> 12, False)
+            if base is None:
+                raise PageFault(address, code)
+            at = (base | table & 0xFFF | (address >> shift & 0x1FF) << 3) >> 3
+            entry = u64[at]
+            if not entry & P:
+                raise PageFault(address, code)
+            leaf = shift == 12 or (entry & LARGE and shift != 39)
+            if shifts is _PAE and shift == 30:
+                leaf = False
+                entry |= W | U | ACCESSED  # a PAE page-directory pointer has no such bits
+            elif not leaf and not entry & ACCESSED:
+                u64[at] = entry | ACCESSED
+            allowed &= entry
+            if leaf:
+                if user and not allowed & U or write and not allowed & W and (user or cr0 & CR0_WP):
+                    raise PageFault(address, code | PF_PRESENT)
+                wanted = ACCESSED | DIRTY if write else ACCESSED
+                if entry & wanted != wanted:
+                    u64[at] = entry | wanted
+                mask = (1 << shift) - 1
+                return entry & ADDRESS & ~mask | address & mask
+            table = entry & ADDRESS
+        raise AssertionError("the last level is a leaf")
+
+    def _physical32(self, address: int, write: bool, user: bool, code: int) -> int:
+        """Two-level paging with 4-byte entries."""
+        q, u32 = self._q, self._u32
+        base = self._frame(q[env.CR3] >> 12 & 0xFFFFF, False)
+        if base is None:
+            raise PageFault(address, code)
+        at = (base | (address >> 22) << 2) >> 2
+        entry = u32[at]
+        if not entry & P:
+            raise PageFault(address, code)
+        allowed, shift = entry, 22
+        if not (entry & LARGE and q[env.CR4] & CR4_PSE):
+            u32[at] = entry | ACCESSED
+            base = self._frame(entry >> 12, False)
+            if base is None:
+                raise PageFault(address, code)
+            at, shift = (base | (address >> 12 & 0x3FF) << 2) >> 2, 12
+            entry = u32[at]
+            if not entry & P:
+                raise PageFault(address, code)
+            allowed &= entry
+        if user and not allowed & U or write and not allowed & W and (user or q[env.CR0] & CR0_WP):
+            raise PageFault(address, code | PF_PRESENT)
+        u32[at] = entry | (ACCESSED | DIRTY if write else ACCESSED)
+        mask = (1 << shift) - 1
+        high = (entry >> 13 & 0xFF) << 32 if shift == 22 else 0  # PSE-36
+        return high | entry & 0xFFFFFFFF & ~mask | address & mask

@@ -1,0 +1,90 @@
+"""The loop that gives vCPUs their turns: the baton as one process sees it.
+
+Whoever holds the baton picks the next vCPU from the shared table.  If that is one of its own, it runs a slice of it; if
+not, it hands the baton to the process that has it.  In one process all vCPUs are its own and nothing is handed over:
+the order, and so the trace, is the same.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+from abi.types import Domid, VcpuRow
+from domains.vcpu import Vcpu
+from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import RunState
+
+
+class Outcome(IntEnum):
+    """How a run ended; 0 in `HostTable.outcome` while it goes on."""
+
+    FINISHED = 1
+    """Every domain has ended."""
+    DEADLOCK = 2
+    """Every domain waits, and nothing will wake one."""
+    STOPPED = 3
+    """`HostTable.stop` was set."""
+
+
+class Runner:
+    """Runs the vCPUs in `mine`.
+
+    `hand_over(row)` gives the baton to the process that has `row` and returns when this process has it again, or when
+    the run has ended.  `wait_until(ns)` sleeps until the host's clock says so (only where time is the host's).
+    """
+
+    def __init__(self, hv: Hypervisor, mine: Mapping[VcpuRow, Vcpu], hand_over: Callable[[VcpuRow], None],
+                 wait_until: Callable[[int], None]) -> None:
+        self._hv, self._mine = hv, mine
+        self._hand_over, self._wait_until = hand_over, wait_until
+
+    def run(self) -> Outcome:
+        """Take turns until the run has ended.  To be called with the baton."""
+        hv = self._hv
+        host, sched, runstate, due = hv.host, hv.sched, hv.vcpus.runstate, hv.vcpus.due
+        outcome = host.outcome
+        while not outcome[0]:
+            if host.stop[0]:
+                return self._end(Outcome.STOPPED)
+            row = sched.pick()
+            if row is None:
+                return self._end(Outcome.DEADLOCK if host.alive[0] else Outcome.FINISHED)
+            vcpu = self._mine.get(row)
+            if vcpu is None:
+                self._hand_over(row)
+                continue
+            now = 0
+            if not hv.clock.virtual:
+                now = hv.clock.now()
+                if due[row] > now:
+                    self._wait_until(due[row])
+                    continue
+            if runstate[row] == RunState.RUNNABLE:
+                self._slice(row, vcpu, now)
+            else:
+                sched.fire_timers(row, now)
+            if hv.to_destroy:
+                hv.reap()
+                if not host.alive[0]:
+                    return self._end(Outcome.FINISHED)
+        return Outcome(outcome[0])
+
+    def _slice(self, row: VcpuRow, vcpu: Vcpu, now: int) -> None:
+        sched = self._hv.sched
+        started = time.perf_counter()
+        sched.start(row, now)
+        if not sched.changed:
+            vcpu.run_slice()
+        sched.preempt(row)
+        self._hv.drain_console(vcpu.domid)
+        vcpu.host_seconds += time.perf_counter() - started
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        self._hv.host.outcome[0] = outcome
+        return outcome
+
+
+def vcpus_of(hv: Hypervisor, domid: Domid) -> list[VcpuRow]:
+    """The rows of a domain's vCPUs."""
+    first = hv.domains.vcpu_base[domid]
+    return [VcpuRow(row) for row in range(first, first + hv.domains.vcpu_count[domid])]

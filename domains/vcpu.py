@@ -1,0 +1,225 @@
+"""What every kind of vCPU shares: an engine, the way time passes on it, and the frame that a slice runs in.
+
+A kind (PVH here, PV later) adds the exits it handles.  The hook must let nothing escape, for ctypes would swallow it:
+a guest's mistake becomes a crash of that guest, whatever else happens becomes one with the internal error in its report.
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from abi.errno import XenError
+from abi.types import Domid, Gfn, VcpuId, VcpuRow
+from domains import envlayout as env
+from domains import segments
+from domains.engine import Engine, EngineError
+from domains.guest_memory import LinearMemory
+from domains.native import BlockMeter
+from domains.paging import PageFault, Walker
+from domains.vmcb import EXIT_BASE
+from grants.interfaces import P2mType
+from hypervisor.crash import GuestCrash
+from hypervisor.tables import RunState
+from hypervisor.vcpu_areas import update_areas
+
+if TYPE_CHECKING:
+    from hypervisor.hypervisor import Hypervisor
+
+_HOST_BUDGET = 200_000
+"""Bytes of code between two looks at the host's clock: about half a millisecond."""
+_READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
+_WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
+"""Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
+
+
+class Vcpu:
+    """One vCPU; implements `hypervisor.call.Call`.
+
+    `run_slice` runs the guest until the scheduler's `slice_end`, or until the vCPU blocks, yields or shuts down.
+    """
+
+    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
+        self.hv, self.vcpu = hv, row
+        self.domid = Domid(hv.vcpus.domid[row])
+        self.width = hv.domains.width[self.domid]
+        self.engine = Engine(hv.arena.u8, meter, self._on_exit)
+        self.q, self.d = self.engine.q, self.engine.d
+        self._frames: dict[int, int] = {}
+        self._writable_frames: dict[int, int] = {}
+        self.walker = Walker(self.engine, hv.arena, self._frame)
+        self.memory = LinearMemory(self.walker, hv.arena)
+        self._local_time, self._runstate = hv.vcpus.local_time, hv.vcpus.runstate
+        self._budget = self.engine.budget
+        self._started = self._granted = self._end = 0
+        hv.local_flush[self.domid] = self.p2m_changed
+        self.exits: dict[int, Callable[[], None]] = {}
+        self._stop = self.engine.stop
+        self._sched, self._clock = hv.sched, hv.clock
+        self._virtual = hv.clock.virtual
+        self._nanoseconds, self._cycles = hv.clock.nanoseconds, hv.clock.cycles
+        self._fresh = True
+        self.symbol: Callable[[int], str] = lambda address: ""
+        self.host_seconds = 0.0
+
+    # -- time
+
+    def now(self) -> int:
+        """Nanoseconds of system time that this vCPU has reached, also stored as its `local_time`."""
+        if self._virtual:
+            now = self._started + self._nanoseconds(self._granted - self._budget[0])
+        else:
+            now = self._clock.now()
+        self._local_time[self.vcpu] = now
+        return now
+
+    def tsc(self) -> int:
+        """The vCPU's time stamp counter."""
+        return self._clock.tsc(self.now())
+
+    # -- a slice
+
+    def run_slice(self) -> None:
+        """Run the guest until its slice ends.  The scheduler has started the vCPU; it has to be told afterwards."""
+        row, vcpus = self.vcpu, self.hv.vcpus
+        if self.hv.domains.flush[self.domid]:
+            self.hv.domains.flush[self.domid] = 0
+            self.p2m_changed()
+        self._started = self._local_time[row]
+        self._end = self._sched.slice_end
+        self._granted = self._cycles(self._end - self._started) if self._virtual else _HOST_BUDGET
+        self._budget[0] = self._granted
+        try:
+            if self._fresh:
+                self._fresh = False
+                self.hv.trace.start(self.domid, self._started, VcpuId(vcpus.vcpu_id[row]))
+            update_areas(self.hv, self)
+            self.arm_upcall()
+            while True:
+                self.engine.run()
+                vcpus.work[row] += self._granted - self._budget[0]
+                now = self.now()
+                if not self._virtual and self._runstate[row] == RunState.RUNNING and now < self._sched.slice_end:
+                    self._granted = self._budget[0] = _HOST_BUDGET
+                    continue
+                return
+        except EngineError as error:
+            self.crash(f"the engine gave up: {error}")
+
+    def arm_upcall(self) -> None:
+        """Have the guest take what is pending for it as soon as it can."""
+        raise NotImplementedError
+
+    def event_deliverable(self) -> bool:
+        """Would the guest take an upcall at once, if it went on now?"""
+        raise NotImplementedError
+
+    def upcall_taken(self, vector: int) -> None:
+        """Account for an upcall that the guest gets now."""
+        row = self.vcpu
+        self.hv.vcpus.events_received[row] += 1
+        self.hv.trace.upcall(self.domid, self._local_time[row], VcpuId(self.hv.vcpus.vcpu_id[row]), vector)
+
+    def slice_changed(self) -> bool:
+        """After a call into the hypervisor: True where the slice is over; a shortened slice is taken over."""
+        if self._runstate[self.vcpu] != RunState.RUNNING:
+            return True
+        end = self._sched.slice_end
+        if end != self._end and self._virtual:
+            shortened = self._cycles(self._end - self._started) - self._cycles(end - self._started)
+            self._granted -= shortened
+            self._budget[0] -= shortened
+            self._end = end
+        return False
+
+    # -- memory
+
+    def _frame(self, gfn: int, write: bool) -> int | None:
+        """The machine address of a guest frame: see `paging.Walker`."""
+        cached = self._writable_frames.get(gfn) if write else self._frames.get(gfn)
+        if cached is not None:
+            return cached
+        try:
+            mfn, kind = self.hv.memory.lookup(self.domid, Gfn(gfn))
+        except XenError:
+            return None
+        if kind not in (_WRITABLE if write else _READABLE):
+            return None
+        (self._writable_frames if write else self._frames)[gfn] = mfn << 12
+        return mfn << 12
+
+    def p2m_changed(self) -> None:
+        """The domain's p2m lost or changed an entry: forget every translation."""
+        self._frames.clear()
+        self._writable_frames.clear()
+        self.engine.flush_tlb()
+
+    def peek_at(self, address: int, size: int) -> bytes:
+        """Up to `size` bytes of code at guest-linear `address`; fewer where a page is not there."""
+        data = b""
+        while size:
+            here = min(size, 4096 - (address & 0xFFF))
+            try:
+                machine = self.walker.machine(address, write=False)
+            except PageFault:
+                break
+            if machine is None:
+                break
+            data += self.hv.arena.read(machine, here)
+            address, size = address + here, size - here
+        return data
+
+    def peek(self, size: int) -> bytes:
+        """The bytes of code at CS:RIP."""
+        return self.peek_at(self.linear_rip(), size)
+
+    def linear_rip(self) -> int:
+        """CS base + RIP."""
+        rip = self.q[env.RIP]
+        if self.d[env.HFLAGS] & segments.HF_CS64:
+            return rip
+        return rip + self.q[env.SEGMENTS + 3 * env.CS + 1] & 0xFFFFFFFF
+
+    # -- exits
+
+    def _on_exit(self, number: int) -> None:
+        try:
+            handler = self.exits.get(number)
+            if handler is not None:
+                handler()
+            elif number < EXIT_BASE:
+                self.software_interrupt(number)
+            else:
+                self.crash(f"unexpected exit {number - EXIT_BASE:#x}")
+        except GuestCrash as error:
+            self.crash(str(error))
+        except BaseException as error:
+            self.hv.internal_error(self.domid, traceback.format_exc())
+            self.crash(f"internal error, {type(error).__name__}: {error}")
+
+    def software_interrupt(self, vector: int) -> None:
+        """INT n, with RIP already behind it."""
+        raise NotImplementedError
+
+    # -- the end, and reports
+
+    def where(self) -> str:
+        """`rip 0x1034b8 (main+0x18)`, for reports."""
+        rip = self.q[env.RIP]
+        symbol = self.symbol(rip)
+        return f"rip {rip:#x}" + (f" ({symbol})" if symbol else "")
+
+    def crash(self, reason: str) -> None:
+        """Crash the domain, with a report of where it stood, and stop running."""
+        self.hv.crash(self.domid, f"{reason}; {self.where()}", self.registers())
+        self._stop()
+
+    def registers(self) -> list[str]:
+        """The registers, in lines of four."""
+        names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+        values = [f"{name:>3} {self.q[index]:016x}" for index, name in enumerate(names)]
+        control = [f"{name} {self.q[index]:016x}" for name, index in
+                   (("cr0", env.CR0), ("cr2", env.CR2), ("cr3", env.CR3), ("cr4", env.CR4))]
+        values += [f"rip {self.q[env.RIP]:016x}", f"efl {self.engine.rflags():016x}",
+                   f"cs  {segments.read(self.engine, env.CS).selector:016x}",
+                   f"ss  {segments.read(self.engine, env.SS).selector:016x}", *control]
+        return ["  ".join(values[at:at + 4]) for at in range(0, len(values), 4)]

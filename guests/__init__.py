@@ -1,0 +1,1 @@
+"""Guest programs in C and what builds them: `guests.build`."""

@@ -1,0 +1,9 @@
+/* How a guest that is not paravirtual finds Xen. */
+#pragma once
+
+#define XEN_CPUID_FIRST_LEAF 0x40000000
+#define XEN_CPUID_SIGNATURE_EBX 0x566E6558
+#define XEN_CPUID_SIGNATURE_ECX 0x65584D4D
+#define XEN_CPUID_SIGNATURE_EDX 0x4D4D566E
+#define XEN_HVM_CPUID_VCPU_ID_PRESENT (1 << 3)
+#define XEN_HVM_CPUID_DOMID_PRESENT (1 << 4)

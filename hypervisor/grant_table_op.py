@@ -1,0 +1,260 @@
+"""grant_table_op (grant_table.h): from a guest's arguments to `grants.grant_table.GrantTables` and back.
+
+Most operations take an array: each element succeeds or fails by its own `status`, and -EFAULT ends the call where the
+array ends, with everything before done.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, NoReturn, Protocol
+
+from abi.errno import Errno, XenError
+from abi.grant_table import (
+    GNTTAB_COPY,
+    GNTTAB_GET_VERSION,
+    GNTTAB_MAP_GRANT_REF,
+    GNTTAB_QUERY_SIZE,
+    GNTTAB_SET_VERSION,
+    GNTTAB_SETUP_TABLE,
+    GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_UNMAP_AND_REPLACE,
+    GNTTAB_UNMAP_GRANT_REF,
+    GnttabOp,
+    GrantStatus,
+)
+from abi.layout import Layout, Shape
+from abi.types import PAGE_SIZE, Domid
+from abi.xen import DOMID_SELF
+from grants.errors import GrantError
+from grants.grant_table import GrantTables
+from hypervisor.call import Call
+from hypervisor.continuation import Continuation
+from hypervisor.tables import DomainTable, GuestKind
+from hypervisor.unimplemented import Unimplemented, not_implemented
+
+_STATUS = Struct("<h")
+_DONE = _STATUS.pack(GrantStatus.okay)
+_MAPPED = Struct("<hIQ")
+"""`gnttab_map_grant_ref` from `status` to its end, in either width."""
+_OKAY = int(GrantStatus.okay)
+_OPAQUE = 0xFFFFF000
+"""Bits of `cmd` in which a preempted call of Xen's keeps its place (GNTTABOP_ARG_MASK)."""
+PAGES = 4
+"""Pages of arguments after which a call lets others run: a few milliseconds of the host's time."""
+
+
+class Host(Protocol):
+    """What this hypercall needs of the hypervisor."""
+
+    @property
+    def domains(self) -> DomainTable: ...
+    @property
+    def grants(self) -> GrantTables: ...
+    @property
+    def unimplemented(self) -> Unimplemented: ...
+
+
+Operation = Callable[[Host, Call, int, int], None]
+"""A sub-operation: host, caller, `uop`, `count`."""
+Run = Callable[[GrantTables, Domid, tuple[Any, ...]], bytes]
+"""Does one element, given its fields, for a caller.
+
+Returns what becomes of the element from its `status` on.  Raises GrantError for any status but GNTST_okay.
+"""
+
+
+def grant_table_op(hv: Host, call: Call, cmd: int, uop: int, count: int) -> int:
+    """HYPERVISOR_grant_table_op(cmd, uop, count)."""
+    operation = _OPERATIONS.get(cmd & 0xFFFFFFFF)
+    if operation is None:
+        _refuse(hv, call, cmd & 0xFFFFFFFF, count)
+    if count & 0x80000000:
+        raise XenError(Errno.EINVAL)
+    operation(hv, call, uop, count & 0x7FFFFFFF)
+    return 0
+
+
+def _refuse(hv: Host, call: Call, cmd: int, count: int) -> NoReturn:
+    if hv.domains.kind[call.domid] == GuestKind.PVH:  # hvm_grant_table_op knows what it lets through, and no more
+        _absent_in_hvm(hv, call, cmd)
+    if count & 0x80000000 or cmd & _OPAQUE:
+        raise XenError(Errno.EINVAL)
+    not_implemented(hv, call, "grant_table_op", _name(cmd))
+
+
+def _absent_in_hvm(hv: Host, call: Call, cmd: int) -> NoReturn:
+    hv.unimplemented.note(call.domid, f"grant_table_op/{_name(cmd)}", "Xen does not offer it to such a guest")
+    raise XenError(Errno.ENOSYS)
+
+
+def _name(cmd: int) -> str | int:
+    return GnttabOp(cmd).name if cmd in list(GnttabOp) else cmd
+
+
+def _each(op: GnttabOp, layout: Layout, run: Run) -> Operation:
+    """Operation `op` over an array of `layout`, of which `run` does one element."""
+    shapes = {width: (shape.unpack, shape.size, shape.offset["status"])
+              for width in (32, 64) for shape in (layout.at(width),)}
+
+    def operation(hv: Host, call: Call, uop: int, count: int) -> None:
+        unpack, size, status = shapes[call.width]
+        if count != 1:
+            rest = _batches(hv, call, operation, run, layout.at(call.width), uop, count)
+            if rest:
+                raise Continuation(op, uop + (count - rest) * size, rest)
+            return
+        memory = call.memory
+        fields = unpack(memory.read(uop, size))
+        try:
+            result = run(hv.grants, call.domid, fields)
+        except GrantError as error:
+            result = _STATUS.pack(error.status)
+        memory.write(uop + status, result)
+
+    return operation
+
+
+def _batches(hv: Host, call: Call, one: Operation, run: Run, shape: Shape, uop: int, count: int) -> int:
+    """Read and write as many elements at a time as a page holds, and return how many are left after PAGES of these.
+
+    A page that cannot be read and written as a whole is done by `one` element after another, up to the fault.
+    """
+    grants, domid, memory = hv.grants, call.domid, call.memory
+    unpack, size, status = shape.unpack_from, shape.size, shape.offset["status"]
+    pages = 0
+    while count and pages < PAGES:
+        number = min(count, PAGE_SIZE // size)
+        try:
+            data = bytearray(memory.read(uop, number * size))
+            memory.write(uop, bytes(data))
+        except XenError:
+            for at in range(uop, uop + number * size, size):
+                one(hv, call, at, 1)
+        else:
+            for at in range(0, number * size, size):
+                try:
+                    result = run(grants, domid, unpack(data, at))
+                except GrantError as error:
+                    result = _STATUS.pack(error.status)
+                data[at + status:at + status + len(result)] = result
+            memory.write(uop, bytes(data))
+        uop += number * size
+        count -= number
+        pages += 1
+    return count
+
+
+def _map_grant_ref(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    host_addr, flags, ref, dom, _, _, _ = fields
+    handle, dev_bus_addr = grants.mappings.map_grant_ref(domid, host_addr, flags, ref, dom)
+    return _MAPPED.pack(0, handle, dev_bus_addr)
+
+
+def _unmap_grant_ref(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    host_addr, dev_bus_addr, handle, _ = fields
+    grants.mappings.unmap_grant_ref(domid, host_addr, dev_bus_addr, handle)
+    return _DONE
+
+
+def _unmap_and_replace(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    host_addr, new_addr, handle, _ = fields
+    grants.mappings.unmap_grant_ref(domid, host_addr, 0, handle, new_addr)
+    return _DONE
+
+
+def _copy(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    source, source_domid, source_offset, dest, dest_domid, dest_offset, length, flags, _ = fields
+    grants.copies.copy(domid, int.from_bytes(source, "little"), source_domid, source_offset,
+                       int.from_bytes(dest, "little"), dest_domid, dest_offset, length, flags)
+    return _DONE
+
+
+def _swap_grant_ref(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    ref_a, ref_b, _ = fields
+    grants.swap_grant_ref(domid, ref_a, ref_b)
+    return _DONE
+
+
+def _setup_table(hv: Host, call: Call, uop: int, count: int) -> None:
+    if count != 1:
+        raise XenError(Errno.EINVAL)
+    shape = GNTTAB_SETUP_TABLE.at(call.width)
+    dom, nr_frames, _, frame_list = shape.unpack(call.memory.read(uop, shape.size))
+    status = _OKAY
+    try:
+        frames = hv.grants.setup_table(_target(hv, call, dom), nr_frames)
+    except GrantError as error:
+        status = error.status
+    else:
+        size = call.width // 8
+        mask = (1 << call.width) - 1
+        try:
+            call.memory.write(frame_list, b"".join((frame & mask).to_bytes(size, "little") for frame in frames))
+        except XenError:
+            status = int(GrantStatus.bad_virt_addr)
+    call.memory.write(uop + shape.offset["status"], _STATUS.pack(status))
+
+
+def _query_size(hv: Host, call: Call, uop: int, count: int) -> None:
+    if count != 1:
+        raise XenError(Errno.EINVAL)
+    shape = GNTTAB_QUERY_SIZE.at(call.width)
+    dom, nr_frames, max_nr_frames, _ = shape.unpack(call.memory.read(uop, shape.size))
+    status = _OKAY
+    try:
+        nr_frames, max_nr_frames = hv.grants.query_size(_target(hv, call, dom))
+    except GrantError as error:
+        status = error.status
+    call.memory.write(uop, shape.pack(dom, nr_frames, max_nr_frames, status))
+
+
+def _set_version(hv: Host, call: Call, uop: int, count: int) -> None:
+    shape = GNTTAB_SET_VERSION.at(call.width)
+    version, = shape.unpack(call.memory.read(uop, shape.size))
+    try:
+        hv.grants.set_version(call.domid, version)
+    finally:  # refused or not, the guest learns what it has
+        call.memory.write(uop, shape.pack(hv.grants.domains.version[call.domid]))
+
+
+def _get_version(hv: Host, call: Call, uop: int, count: int) -> None:
+    shape = GNTTAB_GET_VERSION.at(call.width)
+    dom, _, _ = shape.unpack(call.memory.read(uop, shape.size))
+    try:
+        version = hv.grants.domains.version[_target(hv, call, dom)]
+    except GrantError as error:
+        raise XenError(Errno.ESRCH if error.status == GrantStatus.bad_domain else Errno.EPERM) from None
+    call.memory.write(uop + shape.offset["version"], version.to_bytes(4, "little"))
+
+
+def _target(hv: Host, call: Call, dom: int) -> Domid:
+    """The domain that a caller may ask about: itself, or any if it is privileged.  Raises GrantError."""
+    if dom in (DOMID_SELF, call.domid):
+        return call.domid
+    if not hv.grants.exists(Domid(dom)):
+        raise GrantError(GrantStatus.bad_domain)
+    if not hv.domains.privileged[call.domid]:
+        raise GrantError(GrantStatus.permission_denied)
+    return Domid(dom)
+
+
+_replace = _each(GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE, _unmap_and_replace)
+
+
+def _replace_in_pv(hv: Host, call: Call, uop: int, count: int) -> None:
+    if hv.domains.kind[call.domid] == GuestKind.PVH:
+        _absent_in_hvm(hv, call, GnttabOp.unmap_and_replace)
+    _replace(hv, call, uop, count)
+
+
+_OPERATIONS: dict[int, Operation] = {
+    GnttabOp.map_grant_ref: _each(GnttabOp.map_grant_ref, GNTTAB_MAP_GRANT_REF, _map_grant_ref),
+    GnttabOp.unmap_grant_ref: _each(GnttabOp.unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF, _unmap_grant_ref),
+    GnttabOp.setup_table: _setup_table,
+    GnttabOp.copy: _each(GnttabOp.copy, GNTTAB_COPY, _copy),
+    GnttabOp.query_size: _query_size,
+    GnttabOp.unmap_and_replace: _replace_in_pv,
+    GnttabOp.set_version: _set_version,
+    GnttabOp.get_version: _get_version,
+    GnttabOp.swap_grant_ref: _each(GnttabOp.swap_grant_ref, GNTTAB_SWAP_GRANT_REF, _swap_grant_ref),
+}

@@ -1,0 +1,118 @@
+"""The host's shared bytes: where machine memory and each flat table lie in one buffer.
+
+    0          1 MiB                                frames * 4 KiB
+    | nobody's | the hypervisor's pool | extents ... | tables ... |
+
+The lowest MiB belongs to each engine alone (`domains.engine.LOW`).  The tables lie behind the frames, in the same
+buffer, so that a snapshot of the host is a copy of the buffer, and that PV guests can be shown the M2P, which is the
+first column of the frame table.  Everything is sparse: a table costs what is used of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, cast
+
+from abi.types import PAGE_SIZE
+from abi.xen import NR_VIRQS
+from grants.tables import (
+    DEFAULT_MAX_GRANT_FRAMES,
+    DEFAULT_MAX_MAPTRACK_FRAMES,
+    ENTRIES_PER_FRAME,
+    HANDLES_PER_FRAME,
+    ActiveTable,
+    GrantDomainTable,
+    GrantFrameTable,
+    MaptrackTable,
+)
+from hypervisor.event_channel_tables import PORTS, EventChannelTable, PortSpaceTable, VirqTable
+from hypervisor.frames import FrameTable
+from hypervisor.heap import HeapTable
+from hypervisor.hvm_params import ROWS_A_DOMAIN, ParamTable, UpcallVectorTable
+from hypervisor.memory import MemoryTable
+from hypervisor.p2m import P2mTable
+from hypervisor.tables import DomainTable, VcpuTable
+from hypervisor.vm_assist import AssistTable
+from hypervisor.watchdog import WatchdogTable
+from state.arena import Arena
+from state.table import Table
+
+FIRST_FRAME = 256
+"""Frames below this one are each engine's own."""
+_POOL_BASE, _POOL_A_DOMAIN = 256, 96
+_LARGE = 512
+"""Frames of a 2 MiB mapping: extents start on one."""
+T = TypeVar("T", bound=Table)
+
+
+class HostTable(Table):
+    """One row: what concerns the whole host."""
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "outcome": "B", "boot": "Q", "alive": "I"}
+    stop: "memoryview[int]"
+    """Set from outside: whoever runs stops at the end of its slice."""
+    outcome: "memoryview[int]"
+    """How the run ended (`hypervisor.run.Outcome`); 0 while it goes on."""
+    boot: "memoryview[int]"
+    """The host's clock at boot, in nanoseconds."""
+    alive: "memoryview[int]"
+    """Domains that the run waits for and that have not ended."""
+
+
+@dataclass(frozen=True)
+class HostShape:
+    """How large a host is: `domains` counts domids from 0, `vcpus` all their vCPUs, `memory` is RAM in bytes."""
+
+    domains: int
+    vcpus: int
+    memory: int
+
+    @property
+    def pool(self) -> int:
+        """Frames of the hypervisor's own, including those that round the extents' start up to 2 MiB."""
+        pool = _POOL_BASE + _POOL_A_DOMAIN * self.domains
+        return pool + -(FIRST_FRAME + pool) % _LARGE
+
+    @property
+    def frames(self) -> int:
+        """All frames; each domain may waste up to one large page by its alignment."""
+        return FIRST_FRAME + self.pool + -(-self.memory // PAGE_SIZE) + self.domains * (_LARGE + 16)
+
+    def tables(self) -> list[tuple[type[Table], int]]:
+        """Every table with its rows, in the order in which they lie."""
+        domains, vcpus = self.domains, self.vcpus
+        return [
+            (FrameTable, self.frames), (HostTable, 1), (DomainTable, domains), (VcpuTable, vcpus), (HeapTable, 1),
+            (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
+            (UpcallVectorTable, vcpus), (AssistTable, domains), (WatchdogTable, domains),
+            (PortSpaceTable, domains), (VirqTable, vcpus * NR_VIRQS), (EventChannelTable, domains * PORTS),
+            (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),
+            (ActiveTable, domains * DEFAULT_MAX_GRANT_FRAMES * ENTRIES_PER_FRAME),
+            (MaptrackTable, domains * DEFAULT_MAX_MAPTRACK_FRAMES * HANDLES_PER_FRAME),
+        ]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole buffer."""
+        return self.frames * PAGE_SIZE + sum(_pages(table.size(rows)) for table, rows in self.tables())
+
+
+class HostState:
+    """The tables of a host of `shape` over `buffer`, which has `shape.size` bytes.  A new host's buffer is all zero."""
+
+    def __init__(self, buffer: memoryview, shape: HostShape) -> None:
+        self.shape = shape
+        self.arena = Arena(buffer)
+        self._tables: dict[type[Table], Table] = {}
+        offset = shape.frames * PAGE_SIZE
+        for table, rows in shape.tables():
+            size = _pages(table.size(rows))
+            self._tables[table] = table(buffer[offset:offset + size], rows)
+            offset += size
+
+    def table(self, kind: type[T]) -> T:
+        """The host's table of this kind."""
+        return cast(T, self._tables[kind])
+
+
+def _pages(size: int) -> int:
+    return size + -size % PAGE_SIZE

@@ -1,0 +1,205 @@
+"""The hypervisor of one host, as one process sees it: every state machine over the host's shared bytes.
+
+Each process that runs domains of the host has one; whoever holds the baton may use his.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from abi.hvm import HvmParam
+from abi.sched import ShutdownReason
+from abi.types import Domid, Port, VcpuId, VcpuRow
+from abi.xen import Virq
+from clock.source import Clock
+from clock.wallclock import Wallclock, write_wallclock
+from grants.grant_table import GrantTables
+from grants.host_mapping import NoHostMapping, PhysmapMapping
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from hypervisor.call import Call
+from hypervisor.console import ConsoleRing
+from hypervisor.console_io import ConsoleLines
+from hypervisor.dispatch import Dispatcher
+from hypervisor.event_channel import EventChannels
+from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
+from hypervisor.frames import Frames, FrameTable
+from hypervisor.heap import Heap, HeapTable
+from hypervisor.host_state import FIRST_FRAME, HostState, HostTable
+from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
+from hypervisor.hypercalls import ROWS, Row
+from hypervisor.memory import Memory, MemoryTable
+from hypervisor.p2m import P2m, P2mTable
+from hypervisor.sched import Scheduler
+from hypervisor.tables import DomainState, DomainTable, VcpuTable
+from hypervisor.trace import Trace
+from hypervisor.unimplemented import Unimplemented
+from hypervisor.vm_assist import AssistTable
+from hypervisor.watchdog import WatchdogTable
+from hypervisor.xen_version import XenVersion
+
+QUANTUM = 1_000_000
+"""Nanoseconds that a vCPU may get ahead of the others."""
+CONSOLE, STORE = 1, 2
+"""Numbers of the back ends that consume events of the console's and the store's port."""
+
+
+class HostIo(Protocol):
+    """Where a host's output goes."""
+
+    def log(self, text: str) -> None:
+        """A line of the hypervisor's log."""
+
+    def console(self, domid: Domid, data: bytes) -> None:
+        """What a domain wrote to its console."""
+
+    def ended(self, domid: Domid, reason: int, detail: str) -> None:
+        """A domain shut down with SHUTDOWN_* `reason`; `detail` is a report where it crashed."""
+
+
+class Hypervisor:
+    """`state` holds the shared bytes; `rows` is the hypercall table, `io` takes what is to be shown."""
+
+    def __init__(self, state: HostState, clock: Clock, version: XenVersion, wallclock: Wallclock, io: HostIo, *,
+                 rows: Iterable[Row] = ROWS, trace_sink: Callable[[Domid, bytes], object] | None = None) -> None:
+        self.state, self.arena, self.clock, self.version, self.io = state, state.arena, clock, version, io
+        self.wallclock = wallclock
+        table = state.table
+        self.host = table(HostTable)
+        self.domains, self.vcpus = table(DomainTable), table(VcpuTable)
+        self.trace = Trace(trace_sink)
+        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable))
+        self.frames = Frames(table(FrameTable), Heap(self.arena, table(FrameTable), table(HeapTable)), self.domains)
+        self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
+                             P2m(self.arena, table(P2mTable), self.frames, self._flush), self._memory_crash)
+        self.events = EventChannels(table(EventChannelTable), table(VirqTable), table(PortSpaceTable), self.domains,
+                                    self.vcpus, self.arena, self.sched.wake, self._trace_event)
+        self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable),
+                                  table(MaptrackTable), self.arena, self.memory,
+                                  (PhysmapMapping(self.memory), NoHostMapping(), NoHostMapping()))
+        self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
+        self.assists = table(AssistTable)
+        self.unimplemented = Unimplemented(self.log)
+        self.console_lines = ConsoleLines(self.log)
+        self.dispatcher = Dispatcher(self, rows)
+        self.sched.timer_event = lambda row: self.events.send_virq(row, Virq.TIMER)
+        self.sched.shut_down = self._shut_down
+        self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
+        self._rings: dict[Domid, ConsoleRing] = {}
+        self._details: dict[Domid, str] = {}
+        self.local_flush: dict[Domid, Callable[[], None]] = {}
+        """By domain that runs in this process: forget translations now."""
+        self.to_destroy: list[Domid] = []
+        """Domains that shut down since the runner last looked."""
+
+    def format(self) -> None:
+        """Make a new host of zeroed bytes."""
+        self.frames.format(FIRST_FRAME, self.state.shape.pool)
+        self.sched.format()
+
+    # -- what handlers ask for (hypervisor.host.Host and the others' protocols)
+
+    def log(self, domid: Domid, text: str) -> None:
+        """A line of the hypervisor's own log, about or for `domid`."""
+        self.io.log(text if text.startswith("(d") else f"d{domid}: {text}")
+
+    def latch_width(self, domid: Domid, width: int) -> None:
+        """The domain's shared_info is laid out for `width` bits from now on."""
+        if self.domains.width[domid] != width:
+            self.domains.width[domid] = width
+            self.write_wallclock(domid)
+
+    def local_events_need_delivery(self, call: Call) -> bool:
+        """Would the calling vCPU take an upcall at once, if it went on now?"""
+        return call.event_deliverable()
+
+    def write_wallclock(self, domid: Domid) -> None:
+        """Publish the wall clock in the domain's shared_info."""
+        write_wallclock(self.arena, self.domains.shared_info[domid], self.domains.width[domid], self.wallclock)
+
+    # -- consoles
+
+    def _console_event(self, domid: Domid, port: Port) -> None:
+        self.drain_console(domid)
+
+    def _store_event(self, domid: Domid, port: Port) -> None:
+        """xenstored is not there yet: see LIMITATIONS.md."""
+
+    def drain_console(self, domid: Domid) -> None:
+        """Take what a domain wrote to its console ring, show it, and tell the guest that there is room again."""
+        page = self.params.get(domid, HvmParam.CONSOLE_PFN)
+        ring = self._rings.get(domid)
+        if ring is None:
+            found = self.memory.find(domid, page)
+            if found is None:
+                return
+            ring = self._rings[domid] = ConsoleRing(self.arena, found[0] << 12, lambda text: self.log(domid, text))
+        data = ring.drain()
+        if data:
+            self.io.console(domid, data)
+            self.events.notify_guest(domid, Port(self.params.get(domid, HvmParam.CONSOLE_EVTCHN)))
+
+    # -- the end of domains
+
+    def crash(self, domid: Domid, reason: str, details: Iterable[str] = ()) -> None:
+        """Crash a domain, as Xen's domain_crash, with a report."""
+        self._details.setdefault(domid, "\n".join((reason, *details)))
+        self.io.log(f"domain {domid} crashed: {reason}")
+        for line in details:
+            self.io.log("    " + line)
+        self.sched.shutdown(domid, ShutdownReason.crash)
+
+    def internal_error(self, domid: Domid, text: str) -> None:
+        """A fault of this program that a domain pays for: its traceback, for the log."""
+        for line in text.rstrip().splitlines():
+            self.io.log(f"internal error while d{domid} ran: {line}")
+
+    def triple_fault(self, domid: Domid, detail: str) -> None:
+        """The processor shut down: the domain ends as HVM_PARAM_TRIPLE_FAULT_REASON says."""
+        reason = self.params.get(domid, HvmParam.TRIPLE_FAULT_REASON)
+        self._details.setdefault(domid, detail)
+        self.io.log(f"d{domid}: {detail}: shutdown with reason {reason}")
+        self.sched.shutdown(domid, reason)
+
+    def _memory_crash(self, domid: Domid, reason: str) -> None:
+        self.crash(domid, reason)
+
+    def _shut_down(self, domid: Domid, reason: int) -> None:
+        self.to_destroy.append(domid)
+
+    def reap(self) -> None:
+        """Destroy the domains that have shut down: their ports close, their grants go, their memory is free.
+
+        The runner calls it between slices, when no engine is inside a guest.
+        """
+        while self.to_destroy:
+            domid = self.to_destroy.pop()
+            self.drain_console(domid)
+            self.console_lines.flush(domid)
+            row = VcpuRow(self.domains.vcpu_base[domid])
+            reason = self.domains.shutdown_code[domid]
+            self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), reason)
+            self.destroy(domid)
+            self.io.ended(domid, reason, self._details.pop(domid, ""))
+
+    def destroy(self, domid: Domid) -> None:
+        """Take everything from a domain that does not run any more."""
+        self.domains.state[domid] = DomainState.DEAD
+        self.events.close_all(domid)
+        self.grants.destroy(domid)
+        self.memory.free_domain(domid)
+        self.host.alive[0] -= self.domains.awaited[domid]
+
+    # -- wiring
+
+    def _flush(self, domid: Domid) -> None:
+        local = self.local_flush.get(domid)
+        if local is not None:
+            local()
+        else:
+            self.domains.flush[domid] = 1
+
+    def _trace_event(self, receiver: Domid, port: Port) -> None:
+        current = self.sched.current
+        if current is not None:
+            vcpus = self.vcpus
+            self.trace.event(Domid(vcpus.domid[current]), vcpus.local_time[current], VcpuId(vcpus.vcpu_id[current]),
+                             receiver, port)

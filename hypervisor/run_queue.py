@@ -1,0 +1,64 @@
+"""The scheduler's view of the `due` column: who is furthest behind among the vCPUs of one sharing group."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from abi.types import NEVER, VcpuRow
+from hypervisor.tables import RunState, VcpuTable
+
+_RUNNABLE = int(RunState.RUNNABLE)
+_FEW = 8
+"""Up to this many vCPUs, a list is faster than numpy."""
+
+Column = Any
+"""A numpy array of integers."""
+
+
+class RunQueue:
+    """The vCPUs at `rows`, in ascending order, one after the other or not.  Nothing is kept but where they are."""
+
+    def __init__(self, vcpus: VcpuTable, rows: Sequence[int]) -> None:
+        self._due, self._runstate = vcpus.due, vcpus.runstate
+        first = rows[0] if rows else 0
+        contiguous = not rows or rows[-1] - first == len(rows) - 1
+        self._few = contiguous and 0 < len(rows) <= _FEW
+        self._members = [VcpuRow(row) for row in rows]
+        self._window = vcpus.due[first:first + len(rows)]
+        self._picked = None if contiguous else numpy.array(rows, numpy.int64)
+        # Views where the rows follow each other, whole columns to pick from where not.
+        part = slice(first, first + len(rows)) if contiguous else slice(None)
+        self._dues: Column = numpy.frombuffer(vcpus.due, numpy.uint64)[part]
+        self._states: Column = numpy.frombuffer(vcpus.runstate, numpy.uint8)[part]
+
+    def smallest(self) -> VcpuRow | None:
+        """The vCPU that is due first, the lowest row of several; None where all are due NEVER."""
+        if self._few:
+            dues = self._window.tolist()
+            least = min(dues)
+            return self._members[dues.index(least)] if least != NEVER else None
+        if not self._members:
+            return None
+        row = self._members[self._mine(self._dues).argmin()]
+        return row if self._due[row] != NEVER else None
+
+    def least_due(self) -> int:
+        """When the first of them is due, or NEVER."""
+        if self._few:
+            return min(self._window)
+        row = self.smallest()
+        return NEVER if row is None else self._due[row]
+
+    def smallest_runnable(self) -> VcpuRow | None:
+        """As `smallest`, of those that are runnable: not of those that wait for a timer."""
+        row = self.smallest()
+        if row is None or self._runstate[row] == _RUNNABLE:
+            return row
+        runnable = self._mine(self._states) == _RUNNABLE
+        dues = numpy.where(runnable, self._mine(self._dues), numpy.uint64(NEVER))
+        index = int(dues.argmin())
+        return self._members[index] if dues[index] != NEVER else None
+
+    def _mine(self, column: Column) -> Column:
+        return column if self._picked is None else column[self._picked]

@@ -1,0 +1,174 @@
+"""A host for tests of the grant tables: real tables and arena, and the simplest memory manager that keeps its word."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from mmap import mmap
+from typing import TypeVar
+
+import pytest
+
+from abi.errno import Errno, XenError
+from abi.grant_table import GNTMAP_host_map, GrantStatus, GTF_permit_access
+from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, Gfn, GrantHandle, GrantRef, Mfn
+from grants.errors import GrantError
+from grants.grant_table import GrantTables
+from grants.host_mapping import NoHostMapping, PhysmapMapping
+from grants.interfaces import P2mType
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from state.arena import Arena
+from state.table import Table
+
+T = TypeVar("T", bound=Table)
+PVH, PV = 0, 1
+MAX_FRAMES = 4
+
+
+def table(kind: type[T], rows: int) -> T:
+    """A table over zero pages, which cost nothing until they are touched."""
+    return kind(memoryview(mmap(-1, kind.size(rows))), rows)
+
+
+@dataclass
+class Frame:
+    owner: Domid
+    refs: int = 1
+
+
+@dataclass
+class FakeMemory:
+    """Frames by number; a domain's allocation counts as one reference."""
+
+    frames: dict[Mfn, Frame] = field(default_factory=dict)
+    p2m: dict[Domid, dict[Gfn, tuple[Mfn, P2mType]]] = field(default_factory=dict)
+    free: list[int] = field(default_factory=lambda: list(range(255, 0, -1)))
+    last_gfn: int = 0xFFFFF
+
+    def lookup(self, domid: Domid, gfn: Gfn) -> tuple[Mfn, P2mType]:
+        try:
+            return self.p2m[domid][gfn]
+        except KeyError:
+            raise XenError(Errno.ENOENT) from None
+
+    def owner(self, mfn: Mfn) -> Domid:
+        return self.frames[mfn].owner
+
+    def get_page(self, mfn: Mfn, domid: Domid) -> bool:
+        frame = self.frames.get(mfn)
+        if frame is None or frame.owner != domid:
+            return False
+        frame.refs += 1
+        return True
+
+    def put_page(self, mfn: Mfn) -> None:
+        frame = self.frames[mfn]
+        frame.refs -= 1
+        assert frame.refs >= 0
+        if not frame.refs:
+            del self.frames[mfn]
+            self.free.append(mfn)
+
+    def map_grant(self, domid: Domid, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
+        _, there = self.p2m[domid].get(gfn, (0, P2mType.INVALID))
+        if gfn > self.last_gfn or there in (P2mType.GRANT_MAP_RO, P2mType.GRANT_MAP_RW):
+            raise XenError(Errno.EINVAL)
+        self.p2m[domid][gfn] = mfn, P2mType.GRANT_MAP_RO if readonly else P2mType.GRANT_MAP_RW
+
+    def unmap_grant(self, domid: Domid, gfn: Gfn, mfn: Mfn) -> None:
+        found, kind = self.p2m[domid].get(gfn, (0, P2mType.INVALID))
+        if found != mfn or kind not in (P2mType.GRANT_MAP_RO, P2mType.GRANT_MAP_RW):
+            raise XenError(Errno.EINVAL)
+        del self.p2m[domid][gfn]
+
+    def gfn_of(self, domid: Domid, mfn: Mfn) -> Gfn | None:
+        return next((gfn for gfn, (frame, _) in self.p2m[domid].items() if frame == mfn), None)
+
+    def allocate_xen_frame(self, owner: Domid) -> Mfn:
+        if not self.free:
+            raise XenError(Errno.ENOMEM)
+        mfn = Mfn(self.free.pop())
+        self.frames[mfn] = Frame(owner)
+        return mfn
+
+
+class GrantHost:
+    """Domains 0 (PV) and 1 to 4 (PVH) with four pages each, at gfn 0 to 3."""
+
+    def __init__(self, domains: int = 5, pages: int = 4, handles: int = 512) -> None:
+        self.memory = FakeMemory()
+        self.arena = Arena(memoryview(mmap(-1, 256 * PAGE_SIZE)))
+        self.domains = table(GrantDomainTable, domains)
+        self.active = table(ActiveTable, domains * MAX_FRAMES * 512)
+        self.maptrack = table(MaptrackTable, domains * handles)
+        self.frames = table(GrantFrameTable, domains * MAX_FRAMES)
+        self.handles = handles
+        self.grants = self.attach()
+        for domid in range(domains):
+            self.boot(Domid(domid), pages)
+
+    def attach(self) -> GrantTables:
+        """What another process would build over the same bytes."""
+        physmap, none = PhysmapMapping(self.memory), NoHostMapping()
+        return GrantTables(self.domains, self.frames, self.active, self.maptrack, self.arena, self.memory,
+                           (physmap, none, none))
+
+    def boot(self, domid: Domid, pages: int = 4) -> None:
+        self.memory.p2m[domid] = {}
+        for gfn in range(pages):
+            mfn = self.memory.allocate_xen_frame(domid)
+            self.memory.p2m[domid][Gfn(gfn)] = mfn, P2mType.RAM_RW
+            self.arena.page(mfn)[:] = bytes(PAGE_SIZE)
+        self.grants.create(domid, PVH if domid else PV, MAX_FRAMES, self.handles // 256)
+
+    def die(self, domid: Domid) -> None:
+        own = [mfn for mfn, kind in self.memory.p2m[domid].values() if kind == P2mType.RAM_RW]
+        self.grants.destroy(domid)
+        self.memory.p2m[domid] = {}
+        for mfn in own:
+            self.memory.put_page(mfn)
+
+    def entry_address(self, domid: int, ref: int) -> int:
+        return self.frames.mfn[domid * MAX_FRAMES + ref // 512] * PAGE_SIZE + ref % 512 * 8
+
+    def grant(self, granter: int, ref: int, to: int, gfn: int = 0, flags: int = GTF_permit_access) -> None:
+        """What a guest does: frame and domid first, then the flags."""
+        address = self.entry_address(granter, ref)
+        self.arena.u32[address // 4 + 1] = gfn
+        self.arena.u16[address // 2 + 1] = to
+        self.arena.u16[address // 2] = flags
+
+    def revoke(self, granter: int, ref: int) -> None:
+        self.arena.u16[self.entry_address(granter, ref) // 2] = 0
+
+    def flags(self, granter: int, ref: int) -> int:
+        """The flags that the granter sees in its entry."""
+        return self.arena.u16[self.entry_address(granter, ref) // 2]
+
+    def map(self, mapper: int, granter: int, ref: int, at: int = 0x100, flags: int = GNTMAP_host_map) -> GrantHandle:
+        """Map at guest page `at`."""
+        handle, bus = self.grants.mappings.map_grant_ref(
+            Domid(mapper), at << PAGE_SHIFT, flags, GrantRef(ref), Domid(granter))
+        assert bus >> PAGE_SHIFT == self.active.mfn[granter * MAX_FRAMES * 512 + ref]
+        return handle
+
+    def unmap(self, mapper: int, handle: int, at: int = 0x100, bus: int = 0, new: int = 0) -> None:
+        self.grants.mappings.unmap_grant_ref(Domid(mapper), at << PAGE_SHIFT, bus, GrantHandle(handle), new)
+
+    def mfn(self, domid: int, gfn: int) -> Mfn:
+        return self.memory.p2m[Domid(domid)][Gfn(gfn)][0]
+
+    def page(self, domid: int, gfn: int) -> memoryview:
+        return self.arena.page(self.mfn(domid, gfn))
+
+    def refs(self, mfn: Mfn) -> int:
+        """References to a frame, its owner's among them; 0 where it is free."""
+        frame = self.memory.frames.get(mfn)
+        return frame.refs if frame else 0
+
+
+@contextmanager
+def refused(status: GrantStatus) -> Iterator[None]:
+    """What happens inside is refused with `status`."""
+    with pytest.raises(GrantError) as error:
+        yield
+    assert error.value.status == status

@@ -1,0 +1,326 @@
+"""Domains that grant, map, copy, revoke, give pages back and die at random, against a model of what may happen.
+
+The model knows a grant as a permission and a mapping as a claim on a frame.  It predicts every answer; the invariants
+then compare all counters, the granters' view, the address spaces and the frames with what the model has recorded.
+"""
+
+from dataclasses import dataclass
+
+from grant_host import MAX_FRAMES, GrantHost
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from abi.errno import Errno, XenError
+from abi.grant_table import (
+    GNTCOPY_dest_gref,
+    GNTCOPY_source_gref,
+    GNTMAP_device_map,
+    GNTMAP_host_map,
+    GNTMAP_readonly,
+    GrantStatus,
+    GTF_permit_access,
+    GTF_reading,
+    GTF_readonly,
+    GTF_writing,
+)
+from abi.types import Domid, Gfn, GrantHandle, GrantRef, Mfn
+from abi.xen import DOMID_SELF
+from grants.errors import GrantError
+from grants.grant_table import GrantTables
+from grants.interfaces import P2mType
+
+DOMAINS, PAGES, REFS, SPOTS = 4, 3, 3, 4
+FIRST_SPOT = 0x100
+LENT = (P2mType.GRANT_MAP_RW, P2mType.GRANT_MAP_RO)
+OKAY = GrantStatus.okay
+
+domids = st.integers(0, DOMAINS - 1)
+refs = st.integers(0, REFS - 1)
+spots = st.integers(FIRST_SPOT, FIRST_SPOT + SPOTS - 1)
+gfns = st.one_of(st.integers(0, PAGES), spots)
+
+
+@dataclass
+class Mapping:
+    granter: int
+    ref: int
+    mfn: int
+    flags: int
+    """What of it is left."""
+    spot: int
+
+    @property
+    def claims(self) -> int:
+        """References that it holds."""
+        return bool(self.flags & GNTMAP_host_map) + bool(self.flags & GNTMAP_device_map)
+
+    @property
+    def writes(self) -> bool:
+        return not self.flags & GNTMAP_readonly
+
+
+@dataclass
+class Entry:
+    """What a granter wrote."""
+
+    flags: int = 0
+    to: int = 0
+    gfn: int = 0
+    tampered: bool = False
+    """Rewritten while mapped: what Xen shows in it may be lost."""
+
+
+class Grants(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.host = GrantHost(DOMAINS, PAGES, 256)
+        self.processes = [self.host.grants, self.host.attach()]
+        self.turn = 0
+        self.entries: dict[tuple[int, int], Entry] = {}
+        self.mappings: dict[tuple[int, int], Mapping] = {}
+        self.owned: dict[int, int] = {}
+        """Frames that are allocated, and to whom."""
+        self.alive = set(range(DOMAINS))
+        self.frames_at_rest = 0
+
+    @initialize()
+    def record_memory(self) -> None:
+        for domid in range(DOMAINS):
+            self.record_domain(domid)
+
+    def record_domain(self, domid: int) -> None:
+        for mfn, _ in self.host.memory.p2m[Domid(domid)].values():
+            self.owned[mfn] = domid
+        for ref in range(REFS):
+            self.entries[domid, ref] = Entry()
+
+    @property
+    def grants(self) -> GrantTables:
+        """Another process every time."""
+        self.turn ^= 1
+        return self.processes[self.turn]
+
+    # -- the model
+
+    def users(self, granter: int, ref: int) -> list[tuple[int, Mapping]]:
+        return [(domid, mapping) for (domid, _), mapping in self.mappings.items()
+                if (mapping.granter, mapping.ref) == (granter, ref)]
+
+    def page(self, domid: int, gfn: int) -> tuple[int, P2mType] | None:
+        return self.host.memory.p2m[Domid(domid)].get(Gfn(gfn))
+
+    def permission(self, grantee: int, granter: int, ref: int, readonly: bool, copying: bool) -> GrantStatus:
+        """What becomes of a wish to use a grant; its frame aside where nobody uses it yet."""
+        if granter not in self.alive:
+            return GrantStatus.bad_domain
+        entry, users = self.entries[granter, ref], self.users(granter, ref)
+        if users:
+            if users[0][0] != grantee:
+                return GrantStatus.general_error
+            if not readonly and not any(mapping.writes for _, mapping in users) and entry.flags & GTF_readonly:
+                return GrantStatus.general_error
+            return OKAY
+        if entry.flags & 3 != GTF_permit_access or entry.to != grantee or (entry.flags & GTF_readonly and not readonly):
+            return GrantStatus.general_error
+        found = self.page(granter, entry.gfn)
+        if found is None or (found[1] == P2mType.GRANT_MAP_RO and not readonly):
+            return GrantStatus.bad_page
+        if self.host.memory.owner(Mfn(found[0])) != granter:
+            return GrantStatus.bad_page if copying else GrantStatus.general_error
+        return OKAY
+
+    def granted_frame(self, granter: int, ref: int) -> int:
+        users = self.users(granter, ref)
+        if users:
+            return users[0][1].mfn
+        found = self.page(granter, self.entries[granter, ref].gfn)
+        assert found
+        return found[0]
+
+    # -- what guests do
+
+    @rule(granter=domids, ref=refs, to=domids, gfn=gfns, readonly=st.booleans())
+    def grant(self, granter: int, ref: int, to: int, gfn: int, readonly: bool) -> None:
+        if granter in self.alive:
+            flags = GTF_permit_access | (GTF_readonly if readonly else 0)
+            self.host.grant(granter, ref, to, gfn, flags)
+            self.entries[granter, ref] = Entry(flags, to, gfn, bool(self.users(granter, ref)))
+
+    @rule(granter=domids, ref=refs)
+    def revoke(self, granter: int, ref: int) -> None:
+        if granter in self.alive:
+            self.host.revoke(granter, ref)
+            entry = self.entries[granter, ref]
+            self.entries[granter, ref] = Entry(0, entry.to, entry.gfn, bool(self.users(granter, ref)))
+
+    @rule(mapper=domids, granter=domids, ref=refs, spot=spots, readonly=st.booleans())
+    def map(self, mapper: int, granter: int, ref: int, spot: int, readonly: bool) -> None:
+        if mapper not in self.alive:
+            return
+        flags = (GNTMAP_host_map if mapper else GNTMAP_device_map) | (GNTMAP_readonly if readonly else 0)
+        expected = self.permission(mapper, granter, ref, readonly, False)
+        if expected == OKAY and mapper and self.page(mapper, spot) is not None:
+            expected = GrantStatus.general_error
+        mfn = self.granted_frame(granter, ref) if expected == OKAY else 0
+        try:
+            handle, bus = self.grants.mappings.map_grant_ref(
+                Domid(mapper), spot << 12, flags, GrantRef(ref), Domid(granter))
+        except GrantError as error:
+            assert error.status == expected
+        else:
+            assert (expected, bus) == (OKAY, mfn << 12)
+            assert (mapper, handle) not in self.mappings
+            self.mappings[mapper, handle] = Mapping(granter, ref, mfn, flags, spot)
+
+    @precondition(lambda self: self.mappings)
+    @rule(data=st.data(), spot=spots)
+    def unmap(self, data: st.DataObject, spot: int) -> None:
+        domid, handle = data.draw(st.sampled_from(sorted(self.mappings)))
+        mapping = self.mappings[domid, handle]
+        bus = mapping.mfn << 12 if domid == 0 else 0
+        wrong = domid != 0 and self.page(domid, spot) != self.page(domid, mapping.spot)
+        try:
+            self.grants.mappings.unmap_grant_ref(Domid(domid), spot << 12, bus, GrantHandle(handle))
+        except GrantError as error:
+            assert wrong
+            assert error.status == GrantStatus.general_error
+        else:
+            assert not wrong
+            if domid and spot != mapping.spot:
+                # Two handles for one frame: Xen does not know which of them is at which address.
+                other = next(key for key, one in self.mappings.items() if key[0] == domid and one.spot == spot)
+                self.mappings[other].spot = mapping.spot
+            del self.mappings[domid, handle]
+
+    @rule(domid=domids, handle=st.integers(0, 300))
+    def unmap_what_is_not_mapped(self, domid: int, handle: int) -> None:
+        if domid in self.alive and (domid, handle) not in self.mappings:
+            try:
+                self.grants.mappings.unmap_grant_ref(Domid(domid), FIRST_SPOT << 12, 0, GrantHandle(handle))
+            except GrantError as error:
+                assert error.status == GrantStatus.bad_handle
+            else:
+                raise AssertionError("a free handle was unmapped")
+
+    @rule(copier=domids, granter=domids, ref=refs, gfn=st.one_of(st.integers(0, PAGES), spots), into=st.booleans(),
+          byte=st.integers(1, 255))
+    def copy(self, copier: int, granter: int, ref: int, gfn: int, into: bool, byte: int) -> None:
+        if copier not in self.alive:
+            return
+        own = self.page(copier, gfn)
+        expected = self.permission(copier, granter, ref, not into, True)
+        unusable = own is None or (not into and own[1] == P2mType.GRANT_MAP_RO)
+        if unusable and (expected == OKAY or (into and granter in self.alive)):
+            expected = GrantStatus.bad_page
+        arena, before = self.host.arena.u8, bytes(self.host.arena.u8)
+        if expected == OKAY:
+            assert own
+            start, to = (own[0], self.granted_frame(granter, ref)) if into else (self.granted_frame(granter, ref), own[0])
+            arena[start << 12 | 8] = byte
+        ends = (gfn, DOMID_SELF, 8, ref, granter, 8) if into else (ref, granter, 8, gfn, DOMID_SELF, 8)
+        try:
+            self.grants.copies.copy(Domid(copier), *ends, 1,  # type: ignore[arg-type]
+                                    GNTCOPY_dest_gref if into else GNTCOPY_source_gref)
+        except GrantError as error:
+            assert error.status == expected
+            self.assert_memory_is(before)
+        else:
+            assert expected == OKAY
+            assert arena[to << 12 | 8] == byte
+
+    def assert_memory_is(self, before: bytes) -> None:
+        for mfn in self.owned:
+            assert self.host.arena.page(Mfn(mfn)) == before[mfn << 12:(mfn + 1) << 12]
+
+    @rule(domid=domids, gfn=st.integers(0, PAGES - 1))
+    def give_a_page_back(self, domid: int, gfn: int) -> None:
+        found = self.page(domid, gfn)
+        if domid in self.alive and found is not None:
+            del self.host.memory.p2m[Domid(domid)][Gfn(gfn)]
+            del self.owned[found[0]]
+            self.host.memory.put_page(found[0])
+
+    @rule(domid=domids)
+    def die(self, domid: int) -> None:
+        if domid in self.alive:
+            self.alive.remove(domid)
+            self.host.grants = self.grants
+            self.host.die(Domid(domid))
+            self.owned = {mfn: owner for mfn, owner in self.owned.items() if owner != domid}
+            self.mappings = {key: mapping for key, mapping in self.mappings.items() if key[0] != domid}
+
+    @rule(domid=domids)
+    def boot(self, domid: int) -> None:
+        if domid in self.alive:
+            return
+        if any(mapping.granter == domid for mapping in self.mappings.values()):
+            try:
+                self.grants.create(Domid(domid), 0, MAX_FRAMES, 1)
+            except XenError as error:
+                assert error.errno == Errno.EBUSY
+                return
+            raise AssertionError("a number was given again while its frames are mapped")
+        self.host.grants = self.grants
+        self.host.boot(Domid(domid), PAGES)
+        self.alive.add(domid)
+        self.record_domain(domid)
+
+    # -- what must hold
+
+    @invariant()
+    def pins_agree_with_mappings(self) -> None:
+        for granter in range(DOMAINS):
+            for ref in range(REFS):
+                users = [mapping for _, mapping in self.users(granter, ref)]
+                pin = self.host.active.pin[granter * MAX_FRAMES * 512 + ref]
+                counters = [pin >> shift & 255 for shift in (0, 8, 16, 24)]
+                assert counters == [sum(1 for mapping in users if mapping.flags & kind and mapping.writes == writes)
+                                    for kind in (GNTMAP_host_map, GNTMAP_device_map) for writes in (True, False)]
+
+    @invariant()
+    def handles_agree_with_mappings(self) -> None:
+        for domid in range(DOMAINS):
+            row = domid * self.host.handles
+            used = {handle for handle, flags in enumerate(self.host.maptrack.flags[row:row + 256]) if flags}
+            assert used == {handle for owner, handle in self.mappings if owner == domid}
+            if domid in self.alive:
+                assert self.host.grants.mapped(Domid(domid))[0] == len(used)
+
+    @invariant()
+    def granters_see_how_their_pages_are_used(self) -> None:
+        for (granter, ref), entry in self.entries.items():
+            if granter not in self.alive:
+                continue
+            users = [mapping for _, mapping in self.users(granter, ref)]
+            seen = self.host.flags(granter, ref)
+            assert seen & ~(GTF_reading | GTF_writing) == entry.flags
+            if not users:
+                entry.tampered = False
+                assert seen == entry.flags
+            elif not entry.tampered:
+                assert bool(seen & GTF_reading) == bool(users)
+                assert bool(seen & GTF_writing) == any(mapping.writes for mapping in users)
+
+    @invariant()
+    def frames_live_as_long_as_somebody_has_them(self) -> None:
+        tables = {self.host.frames.mfn[domid * MAX_FRAMES] for domid in self.alive}
+        references: dict[int, int] = dict.fromkeys(tables, 1)
+        for mfn in self.owned:
+            references[mfn] = 1
+        for mapping in self.mappings.values():
+            references[mapping.mfn] = references.get(mapping.mfn, 0) + mapping.claims
+        assert references == {mfn: frame.refs for mfn, frame in self.host.memory.frames.items()}
+
+    @invariant()
+    def nobody_reaches_a_frame_that_is_neither_its_own_nor_granted(self) -> None:
+        for domid in self.alive:
+            lent = {gfn: (mfn, kind) for gfn, (mfn, kind) in self.host.memory.p2m[Domid(domid)].items() if kind in LENT}
+            assert {gfn: mfn for gfn, (mfn, _) in lent.items()} == {
+                mapping.spot: mapping.mfn for (owner, _), mapping in self.mappings.items() if owner == domid and domid}
+            for gfn, (mfn, _) in self.host.memory.p2m[Domid(domid)].items():
+                assert gfn in lent or self.owned[mfn] == domid
+
+
+Grants.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestGrants = Grants.TestCase

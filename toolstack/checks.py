@@ -1,0 +1,82 @@
+"""What the form of a configuration cannot say: names that exist, files that are there, sums that add up."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from toolstack.config import MAX_REPLICAS, ExpectConfig, HostConfig
+from toolstack.errors import Problem, Where, did_you_mean
+from toolstack.images import Images
+from toolstack.quantities import show_size
+from toolstack.references import Directory
+
+
+def directory(config: HostConfig) -> Directory:
+    """The domains that `config` asks for."""
+    return Directory({name: domain.count for name, domain in config.domains.items()})
+
+
+def problems(config: HostConfig, images: Images) -> list[Problem]:
+    """Every mistake in `config`, without lines."""
+    total = sum(domain.count or 1 for domain in config.domains.values())
+    if total > MAX_REPLICAS:
+        return [Problem(("domains",), f"expected at most {MAX_REPLICAS} domains, got {total}")]
+    names = directory(config)
+    return [
+        *_names(config, names), *_domains(config, names, images), *_memory(config), *_hypercalls(config, images),
+        *_expect(config, names),
+    ]  # fmt: skip
+
+
+def _names(config: HostConfig, names: Directory) -> Iterator[Problem]:
+    for name, times in Counter(instance.name for instance in names.instances).items():
+        if times > 1:
+            yield Problem(("domains", name), f"expected another name: {name!r} is a replica of another domain too")
+
+
+def _domains(config: HostConfig, names: Directory, images: Images) -> Iterator[Problem]:
+    for name, domain in config.domains.items():
+        here: Where = ("domains", name)
+        if domain.type == "pv":
+            yield Problem((*here, "type"), "expected pvh or hvm, got 'pv' (paravirtual guests are not supported yet)")
+        yield from _try((*here, "kernel"), images.check_kernel, domain.kernel)
+        if domain.ramdisk is not None:
+            yield from _try((*here, "ramdisk"), images.check_file, domain.ramdisk, "a file")
+        if "${" in domain.cmdline:
+            own = names.groups[name][0]  # what holds of one replica holds of all
+            yield from _try((*here, "cmdline"), names.substitute, domain.cmdline, own)
+
+
+def _memory(config: HostConfig) -> Iterator[Problem]:
+    wanted = sum(domain.memory * (domain.count or 1) for domain in config.domains.values())
+    limit = config.machine.memory
+    if limit is not None and wanted > limit:
+        text = f"expected at least {show_size(wanted)}, which the domains ask for together, got {show_size(limit)}"
+        yield Problem(("machine", "memory"), text)
+
+
+def _hypercalls(config: HostConfig, images: Images) -> Iterator[Problem]:
+    for index, file in enumerate(config.hypercalls):
+        yield from _try(("hypercalls", index), images.check_file, file, "a Python file")
+
+
+def expectations(config: HostConfig, names: Directory) -> dict[str, ExpectConfig]:
+    """What each domain must do, by its own name; what is said of one replica goes before what is said of all."""
+    result = {instance.name: ExpectConfig() for instance in names.instances}
+    for key in sorted(config.expect, key=lambda key: key not in names.groups):
+        result.update({member.name: config.expect[key] for member in names.members(key)})
+    return result
+
+
+def _expect(config: HostConfig, names: Directory) -> Iterator[Problem]:
+    for name in config.expect:
+        if not names.members(name):
+            yield Problem(("expect", name), f"unknown domain {name!r}{did_you_mean(name, names.names())}")
+    if all(expect.exit == "running" for expect in expectations(config, names).values()):
+        yield Problem(("expect",), "expected at least one domain that ends, got 'exit: running' for all")
+
+
+def _try(where: Where, check: Callable[..., object], *arguments: object) -> Iterator[Problem]:
+    try:
+        check(*arguments)
+    except ValueError as error:
+        yield Problem(where, str(error))

@@ -1,0 +1,140 @@
+"""The configuration file's form: what may stand where.  The JSON Schema for editors comes from these models too.
+
+Whether names, files and sums make sense together is `toolstack.checks`; what a runtime gets is `toolstack.plan`.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from toolstack import quantities
+from toolstack.errors import describe
+
+Exit = Literal["poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset", "running"]
+"""How a domain can end: SHUTDOWN_* of xen/sched.h; `running` is a domain that is not waited for."""
+
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
+RESERVED_NAMES = ("self", "Domain-0")
+MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, value) or len(value) > 64:
+        raise ValueError(f"expected a name of at most 64 letters, digits, '_' and '-', got {describe(value)}")
+    if value in RESERVED_NAMES:
+        raise ValueError(f"expected another name: {value!r} has a meaning of its own")
+    return value
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("expected text without NUL characters")
+    return value
+
+
+def _one_vcpu(value: int) -> int:
+    if value != 1:
+        few = "expected at least 1" if value < 1 else "expected 1 (a domain with several vCPUs is not supported yet)"
+        raise ValueError(f"{few}, got {value}")
+    return value
+
+
+def _pattern(value: str) -> str:
+    if len(value) > 2 and value.startswith("/") and value.endswith("/"):
+        try:
+            re.compile(value[1:-1])
+        except re.error as error:
+            raise ValueError(f"expected a regular expression between the slashes, got {value!r}: {error}") from None
+    return value
+
+
+def _number_or_text(number: dict[str, Any], pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": pattern}]})
+
+
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "maxLength": 64})
+]
+Size = Annotated[
+    int,
+    BeforeValidator(quantities.size),
+    _number_or_text({"type": "integer", "minimum": 1}, quantities.SIZE_PATTERN),
+]
+Frequency = Annotated[
+    int,
+    BeforeValidator(quantities.frequency),
+    _number_or_text({"type": "integer", "minimum": 1}, quantities.FREQUENCY_PATTERN),
+]
+Epoch = Annotated[
+    int,
+    BeforeValidator(quantities.epoch),
+    _number_or_text({"type": "number", "minimum": 0}, r"^[0-9]"),
+]
+Version = Annotated[
+    tuple[int, int],
+    BeforeValidator(quantities.version),
+    _number_or_text({"type": "number", "minimum": 4, "exclusiveMaximum": 5}, quantities.VERSION_PATTERN),
+]
+Text = Annotated[str, AfterValidator(_no_nul)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_pattern)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ClockConfig(_Model):
+    mode: Literal["virtual", "host"] = "virtual"
+    """`virtual`: time is the work that vCPUs do, and equal runs are equal.  `host`: time is the host's."""
+    epoch: Epoch | None = Field(default=None, json_schema_extra={"default": quantities.DEFAULT_EPOCH})
+    """The wall clock when the host starts: ISO 8601, or seconds since 1970.  With `mode: host` the default is now."""
+    frequency: Frequency = Field(default="1GHz", validate_default=True)
+    """The vCPUs' clock, hence their TSC: `1GHz`, or a number of Hz."""
+
+
+class MachineConfig(_Model):
+    memory: Size | None = None
+    """What the domains can have together.  The default is what they ask for."""
+    xen_version: Version = Field(default="4.17", validate_default=True)
+    """The version that guests are told, 4.N."""
+
+
+class DomainConfig(_Model):
+    type: Literal["pvh", "hvm", "pv"] = "pvh"
+    """`hvm` boots as `pvh` does."""
+    kernel: FileName
+    """A program of `guests/`, built on demand, or an ELF file, relative to the configuration file."""
+    ramdisk: FileName | None = None
+    """A file for the kernel's first module, relative to the configuration file."""
+    cmdline: Text = ""
+    """The kernel's command line.  `${other.domid}` and `${self.domid}` stand for domids."""
+    memory: Size = Field(default="64MiB", validate_default=True)
+    """A number of MiB, or text such as `64MiB`."""
+    vcpus: Annotated[int, AfterValidator(_one_vcpu), Field(json_schema_extra={"minimum": 1, "maximum": 1})] = 1
+    """One, so far."""
+    count: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
+    """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
+
+
+class ExpectConfig(_Model):
+    exit: Exit = "poweroff"
+    """How the domain must end.  A domain that may be `running` is not waited for."""
+    console: Annotated[tuple[Pattern, ...], Field(strict=False)] = ()
+    """Lines that must appear, in this order: each text in a line of its own; `/.../` is a regular expression."""
+
+
+class HostConfig(_Model):
+    name: Annotated[Text, Field(min_length=1)] | None = None
+    """The scenario's name.  The default is the file's."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 0
+    """What everything random is drawn from."""
+    clock: ClockConfig = ClockConfig()
+    machine: MachineConfig = MachineConfig()
+    hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
+    """Python files that add hypercalls, relative to the configuration file."""
+    domains: Annotated[dict[Name, DomainConfig], Field(min_length=1)]
+    """The domains by name.  Domids count from 1 in this order."""
+    expect: dict[str, ExpectConfig] = {}
+    """What must be true of each domain at the end."""

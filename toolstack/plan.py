@@ -1,0 +1,69 @@
+"""What a runtime is given: a configuration with every name resolved, every quantity a number and every kernel a file.
+
+Plain data, without pydantic or YAML: it is shipped to actors, which should import neither.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+ClockMode = Literal["virtual", "host"]
+DomainType = Literal["pvh", "hvm", "pv"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPlan:
+    mode: ClockMode
+    epoch_ns: int
+    """The wall clock when the host starts, in nanoseconds since 1970."""
+    frequency_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPlan:
+    name: str
+    domid: int
+    type: DomainType
+    kernel: Path
+    """An ELF file that exists."""
+    ramdisk: Path | None
+    cmdline: str
+    memory: int
+    """Bytes, whole pages."""
+    vcpus: int
+    group: str
+    """The configuration's key: `worker` for `worker-2`."""
+    awaited: bool = True
+    """Whether the host goes on until this domain has ended.  When all awaited domains have, the run is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    exit: str = "poweroff"
+    console: tuple[str, ...] = ()
+    """Text that lines must contain, or `/regular expression/`, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    name: str
+    seed: int
+    clock: ClockPlan
+    memory: int
+    """Bytes that the domains can have together; what the hypervisor itself needs comes on top."""
+    xen_version: tuple[int, int]
+    hypercalls: tuple[Path, ...]
+    """Python files that exist."""
+    domains: tuple[DomainPlan, ...]
+    """In order of domid, from 1 without gaps."""
+    expect: Mapping[str, Expectation]
+    """By domain name; every domain has one."""
+
+    def names(self) -> list[str]:
+        """The domains' names in order of domid."""
+        return [domain.name for domain in self.domains]
+
+    def with_seed(self, seed: int) -> "HostPlan":
+        """The same host with another seed."""
+        return replace(self, seed=seed)
