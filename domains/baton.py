@@ -25,13 +25,11 @@ LOOKS = 1500
 class BatonTable(Table):
     """Row = a process of the host; row 0 is the hypervisor's."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"word": "I", "asleep": "I", "pid": "I", "done": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"word": "I", "asleep": "I", "pid": "I"}
     word: "memoryview[int]"
     """1 where this process has the baton."""
     asleep: "memoryview[int]"
     pid: "memoryview[int]"
-    done: "memoryview[int]"
-    """1 where the process has left its loop."""
 
 
 class _Timespec(ctypes.Structure):
@@ -88,3 +86,22 @@ class Baton:
         """The run has ended: let everybody see that."""
         for process in range(self._table.rows):
             self.wake(process)
+
+    def take_from_the_dead(self) -> None:
+        """Take the baton where the process that has it is gone.  For one process alone: the hypervisor's."""
+        table = self._table
+        holders = [row for row in range(table.rows) if self._word[row]]
+        if any(table.pid[row] and _alive(table.pid[row]) for row in holders):
+            return
+        for row in holders:
+            self._word[row] = 0
+        self._word[self._me] = 1
+        self.wake(self._me)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

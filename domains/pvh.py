@@ -154,7 +154,7 @@ def _no_room(what: str, ram: Sequence[Region], needed: int) -> str:
 
 
 def _zero_terminated(text: str, what: str) -> bytes:
-    encoded = text.encode()
+    encoded = text.encode("utf-8", "surrogateescape")  # as the user's shell gave it
     if b"\0" in encoded:
         raise ImageError(f"the command line of {what} contains a zero byte")
     return encoded + b"\0" if encoded else b""

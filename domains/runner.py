@@ -15,6 +15,10 @@ from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import RunState
 
 
+HYPERVISOR = 0
+"""The process that is the hypervisor's, in `vcpus.process` and in the baton's table."""
+
+
 class Outcome(IntEnum):
     """How a run ended; 0 in `HostTable.outcome` while it goes on."""
 
@@ -29,45 +33,53 @@ class Outcome(IntEnum):
 class Runner:
     """Runs the vCPUs in `mine`.
 
-    `hand_over(row)` gives the baton to the process that has `row` and returns when this process has it again, or when
-    the run has ended.  `wait_until(ns)` sleeps until the host's clock says so (only where time is the host's).
+    `hand_over(process)` gives the baton away and returns when this process has it again, or when the run has ended.
+    `serve()` does what was asked of the hypervisor's process; None in the others.  `wait_until(ns)` sleeps until the
+    host's clock says so, or less (only where time is the host's).
     """
 
-    def __init__(self, hv: Hypervisor, mine: Mapping[VcpuRow, Vcpu], hand_over: Callable[[VcpuRow], None],
-                 wait_until: Callable[[int], None]) -> None:
+    def __init__(self, hv: Hypervisor, mine: Mapping[VcpuRow, Vcpu], hand_over: Callable[[int], None],
+                 serve: Callable[[], None] | None, wait_until: Callable[[int], None]) -> None:
         self._hv, self._mine = hv, mine
-        self._hand_over, self._wait_until = hand_over, wait_until
+        self._hand_over, self._serve, self._wait_until = hand_over, serve, wait_until
 
     def run(self) -> Outcome:
         """Take turns until the run has ended.  To be called with the baton."""
         hv = self._hv
-        host, sched, runstate, due = hv.host, hv.sched, hv.vcpus.runstate, hv.vcpus.due
-        outcome = host.outcome
+        host, sched, due, process = hv.host, hv.sched, hv.vcpus.due, hv.vcpus.process
+        outcome, request, stop = host.outcome, host.request, host.stop
         while not outcome[0]:
-            if host.stop[0]:
-                return self._end(Outcome.STOPPED)
+            if request[0]:
+                if self._serve is None:
+                    self._hand_over(HYPERVISOR)
+                    continue
+                request[0] = 0
+                self._serve()
+            if hv.to_destroy:
+                hv.reap()
+            if stop[0] or not host.alive[0]:
+                return self._end(Outcome.STOPPED if host.alive[0] else Outcome.FINISHED)
             row = sched.pick()
             if row is None:
-                return self._end(Outcome.DEADLOCK if host.alive[0] else Outcome.FINISHED)
+                return self._end(Outcome.DEADLOCK)
             vcpu = self._mine.get(row)
             if vcpu is None:
-                self._hand_over(row)
-                continue
-            now = 0
-            if not hv.clock.virtual:
+                self._hand_over(process[row])
+            elif hv.clock.virtual:
+                self._turn(row, vcpu, 0)
+            else:
                 now = hv.clock.now()
                 if due[row] > now:
                     self._wait_until(due[row])
-                    continue
-            if runstate[row] == RunState.RUNNABLE:
-                self._slice(row, vcpu, now)
-            else:
-                sched.fire_timers(row, now)
-            if hv.to_destroy:
-                hv.reap()
-                if not host.alive[0]:
-                    return self._end(Outcome.FINISHED)
+                else:
+                    self._turn(row, vcpu, now)
         return Outcome(outcome[0])
+
+    def _turn(self, row: VcpuRow, vcpu: Vcpu, now: int) -> None:
+        if self._hv.vcpus.runstate[row] == RunState.RUNNABLE:
+            self._slice(row, vcpu, now)
+        else:
+            self._hv.sched.fire_timers(row, now)
 
     def _slice(self, row: VcpuRow, vcpu: Vcpu, now: int) -> None:
         sched = self._hv.sched

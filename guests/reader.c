@@ -2,6 +2,7 @@
  *
  * Command line: peer=<domid of writer>
  */
+#include "introduce.h"
 #include "share.h"
 
 static struct rendezvous meeting;
@@ -73,6 +74,7 @@ static void unmap_all(void) {
 
 int main(void) {
     uint16_t peer = arg_domid("peer");
+    introduce("reader");
     printf("looking for the writer, domain %u\n", peer);
     rendezvous_join(&meeting, peer, 0);
     printf("met the writer: reference %u is mapped at %p, port %u is bound\n", meeting.ref, (void *)meeting.page,

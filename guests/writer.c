@@ -2,6 +2,7 @@
  *
  * Command line: peer=<domid of reader> pages=<1 to 32, default 4>
  */
+#include "introduce.h"
 #include "share.h"
 
 static struct rendezvous meeting;
@@ -80,6 +81,7 @@ int main(void) {
     pages = (unsigned int)arg_number("pages", 4);
     if (pages == 0 || pages > MAX_PAGES)
         panic("pages=%u: 1 to %u are possible", pages, MAX_PAGES);
+    introduce("writer");
     printf("waiting for the reader, domain %u\n", peer);
     rendezvous_offer(&meeting, peer, 0);
     publish(peer);

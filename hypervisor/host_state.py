@@ -47,13 +47,13 @@ T = TypeVar("T", bound=Table)
 class HostTable(Table):
     """One row: what concerns the whole host."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "outcome": "B", "boot": "Q", "alive": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
+    request: "memoryview[int]"
+    """Set by the hypervisor's process: it has something to do, and wants the baton at the end of the slice."""
     outcome: "memoryview[int]"
-    """How the run ended (`hypervisor.run.Outcome`); 0 while it goes on."""
-    boot: "memoryview[int]"
-    """The host's clock at boot, in nanoseconds."""
+    """How the run ended (`domains.runner.Outcome`); 0 while it goes on."""
     alive: "memoryview[int]"
     """Domains that the run waits for and that have not ended."""
 

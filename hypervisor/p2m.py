@@ -119,7 +119,7 @@ class P2m:
         return True
 
     def unfill(self, domid: Domid, gfn: int, mfn: int) -> bool:
-        """Leave a hole where `mfn` is mapped as a grant; else returns False."""
+        """Leave a hole where `mfn` is mapped as a grant; else returns False.  Raises XenError as `set_entry`."""
         slot = self._slot(domid, gfn)
         if self._u64[slot] - (mfn << 12) not in _GRANT_FLAGS:
             return False

@@ -31,14 +31,16 @@ class Runstates:
 
     def change(self, row: int, state: int, now: int) -> None:
         """The vCPU enters `state` at `now`; nothing happens where it is in that state already."""
-        old = self._state[row]
+        states, entries = self._state, self._entered
+        old = states[row]
         if old == state:
             return
-        entered = self._entered[row]
+        entered = entries[row]
         if now > entered:
-            self._times[old][row] += now - entered
-            self._entered[row] = now
-        self._state[row] = state
+            times = self._times[old]
+            times[row] = times[row] + now - entered
+            entries[row] = now
+        states[row] = state
 
     def get(self, row: int, now: int) -> RunstateInfo:
         """The accounts as they stand at `now` (Xen's vcpu_runstate_get)."""

@@ -67,7 +67,7 @@ class RunState(IntEnum):
 
 class VcpuTable(Table):
     COLUMNS: ClassVar[Mapping[str, str]] = {
-        "domid": "H", "vcpu_id": "H", "runstate": "B", "initialised": "B", "paused": "B",
+        "domid": "H", "vcpu_id": "H", "process": "H", "runstate": "B", "initialised": "B", "paused": "B",
         "due": "Q", "local_time": "Q",
         "state_entry_time": "Q", "time_running": "Q", "time_runnable": "Q", "time_blocked": "Q", "time_offline": "Q",
         "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q",
@@ -76,6 +76,8 @@ class VcpuTable(Table):
     }
     domid: "memoryview[int]"
     vcpu_id: "memoryview[int]"
+    process: "memoryview[int]"
+    """Which process of the host runs it: a row of the baton's table; the hypervisor's is 0."""
     runstate: "memoryview[int]"
     initialised: "memoryview[int]"
     paused: "memoryview[int]"

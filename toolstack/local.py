@@ -92,11 +92,11 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     def wait_until(time_ns: int) -> None:
         time.sleep(min(max(time_ns - hv.clock.now(), 0) / 1e9, _NAP))
 
-    def nobody(row: VcpuRow) -> None:
-        raise AssertionError(f"vCPU row {row} is in no process")
+    def nobody(process: int) -> None:
+        raise AssertionError(f"there is no process {process}")
 
     try:
-        ended = Runner(hv, vcpus, nobody, wait_until).run()
+        ended = Runner(hv, vcpus, nobody, lambda: None, wait_until).run()
     finally:
         if timer is not None:
             timer.cancel()

@@ -25,7 +25,7 @@ class DomainReport:
     exit_detail: str = ""
     """The crash report: registers, the symbol at rip, the hypercall with its arguments.  May have several lines."""
     waiting: str | None = None
-    """Where a domain that had not ended waits: `SCHEDOP_poll on port 3 since 1.2 s`.  None where it could run."""
+    """Where a domain that had not ended waits: `vCPU 0 polls port 3 since 1.2 s`.  None where it could run."""
     virtual_time_ns: int = 0
     """System time that it reached."""
     work: int = 0

@@ -46,7 +46,7 @@ def _unfinished(report: RunReport) -> Iterator[str]:
         yield f"host error: {visible(report.error or 'unknown')}"
     for domain in report.domains.values():
         if domain.exit == "running" and report.outcome != "finished":
-            yield f"  {domain.name}: {'waits in ' + visible(domain.waiting) if domain.waiting else 'running'}"
+            yield f"  {domain.name}: {visible(domain.waiting) if domain.waiting else 'running'}"
 
 
 def _bounded(lines: Iterable[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 The file is a sequence of msgpack objects.  The first is a map that describes the run; then comes an array a record,
 [time, domid, vcpu_id, kind, payload] and for hypercalls [..., number, result] behind it, in order of (time, domid,
-place in the domain's own trace).  Kinds are those of `hypervisor.trace`.
+place in the domain's own trace); the last is a map with their number.  Kinds are those of `hypervisor.trace`.
 """
 
 import argparse
@@ -47,8 +47,11 @@ def write_trace(path: Path, streams: Sequence[Stream], *, clock: str, digest: st
         file.write(packer.pack({
             "format": FORMAT, "version": VERSION, "clock": clock, "digest": digest,
             "domains": {stream.domid: stream.name for stream in streams}, "hypercalls": dict(hypercalls or {})}))
+        count = 0
         for record in heapq.merge(*map(_in_order, streams), key=itemgetter(0, 1)):
             file.write(packer.pack(record))
+            count += 1
+        file.write(packer.pack({"records": count}))
 
 
 def _in_order(stream: Stream) -> list[tuple[Any, ...]]:
@@ -62,7 +65,7 @@ def _in_order(stream: Stream) -> list[tuple[Any, ...]]:
 
 
 def read_trace(path: Path) -> Iterator[Any]:
-    """The objects of a trace file: first the map, then the records.  Raises TraceError, OSError."""
+    """The first map of a trace file, then its records.  Raises TraceError, OSError."""
     with path.open("rb") as file:
         unpacker = msgpack.Unpacker(file, strict_map_key=False)
         try:
@@ -72,9 +75,13 @@ def read_trace(path: Path) -> Iterator[Any]:
             if header.get("version") != VERSION:
                 raise TraceError(f"{path}: a trace of version {header.get('version')}; expected {VERSION}")
             yield header
-            yield from unpacker
+            for record in unpacker:
+                if isinstance(record, dict):
+                    return
+                yield record
         except (ValueError, msgpack.exceptions.UnpackException, msgpack.exceptions.OutOfData):
             raise TraceError(f"{path}: not a trace file, or damaged") from None
+        raise TraceError(f"{path}: the trace is cut off here")
 
 
 def in_words(record: Sequence[Any], names: Mapping[int, str], hypercalls: Mapping[int, str]) -> str:

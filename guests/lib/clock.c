@@ -12,27 +12,23 @@ static uint64_t scale(uint64_t ticks, uint32_t multiplier, int8_t shift) {
     return (ticks >> 32) * multiplier + (((ticks & 0xFFFFFFFF) * multiplier) >> 32);
 }
 
+uint64_t ticks_to_ns(uint64_t ticks) {
+    return scale(ticks, vcpu_info->time.tsc_to_system_mul, vcpu_info->time.tsc_shift);
+}
+
 /* The version is odd while Xen writes; it has changed when Xen wrote while we read. */
-static uint64_t read_clock(bool now, uint64_t tsc) {
+uint64_t monotonic_ns(void) {
     const struct vcpu_time_info *time = &vcpu_info->time;
     uint32_t version;
     uint64_t result;
     do {
         version = READ_ONCE(time->version) & ~1U;
         barrier();
-        uint64_t ticks = (now ? read_tsc() : tsc) - time->tsc_timestamp;
+        uint64_t ticks = read_tsc() - time->tsc_timestamp;
         result = time->system_time + scale(ticks, time->tsc_to_system_mul, time->tsc_shift);
         barrier();
     } while (version != READ_ONCE(time->version));
     return result;
-}
-
-uint64_t monotonic_ns(void) {
-    return read_clock(true, 0);
-}
-
-uint64_t tsc_to_ns(uint64_t tsc) {
-    return read_clock(false, tsc);
 }
 
 static uint32_t seconds_high(void) {

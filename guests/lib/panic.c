@@ -5,8 +5,8 @@
 #include "arch.h"
 #include "console.h"
 #include "hypercalls.h"
+#include "kind.h"
 #include "print.h"
-#include "strings.h"
 
 _Noreturn void shutdown(unsigned int reason) {
     struct sched_shutdown argument = {reason};
@@ -16,9 +16,13 @@ _Noreturn void shutdown(unsigned int reason) {
 }
 
 _Noreturn void panic(const char *format, ...) {
+    static bool panicking;
     char text[256];
     va_list arguments;
     irq_disable();
+    if (panicking)
+        kind_die(); /* the console or the hypercall page is what is broken */
+    panicking = true;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);

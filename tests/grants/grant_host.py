@@ -39,6 +39,7 @@ class Frame:
 class FakeMemory:
     """Frames by number; a domain's allocation counts as one reference."""
 
+    arena: Arena
     frames: dict[Mfn, Frame] = field(default_factory=dict)
     p2m: dict[Domid, dict[Gfn, tuple[Mfn, P2mType]]] = field(default_factory=dict)
     free: list[int] = field(default_factory=lambda: list(range(255, 0, -1)))
@@ -88,6 +89,7 @@ class FakeMemory:
             raise XenError(Errno.ENOMEM)
         mfn = Mfn(self.free.pop())
         self.frames[mfn] = Frame(owner)
+        self.arena.zero(mfn)
         return mfn
 
 
@@ -95,8 +97,8 @@ class GrantHost:
     """Domains 0 (PV) and 1 to 4 (PVH) with four pages each, at gfn 0 to 3."""
 
     def __init__(self, domains: int = 5, pages: int = 4, handles: int = 512) -> None:
-        self.memory = FakeMemory()
         self.arena = Arena(memoryview(mmap(-1, 256 * PAGE_SIZE)))
+        self.memory = FakeMemory(self.arena)
         self.domains = table(GrantDomainTable, domains)
         self.active = table(ActiveTable, domains * MAX_FRAMES * 512)
         self.maptrack = table(MaptrackTable, domains * handles)
@@ -117,7 +119,6 @@ class GrantHost:
         for gfn in range(pages):
             mfn = self.memory.allocate_xen_frame(domid)
             self.memory.p2m[domid][Gfn(gfn)] = mfn, P2mType.RAM_RW
-            self.arena.page(mfn)[:] = bytes(PAGE_SIZE)
         self.grants.create(domid, PVH if domid else PV, MAX_FRAMES, self.handles // 256)
 
     def die(self, domid: Domid) -> None:

@@ -203,7 +203,7 @@ class P2mAgreesWithADictionary(RuleBasedStateMachine):
             gfn = data.draw(st.sampled_from(sorted(self.model)))
             self.p2m.clear(DOM, gfn)
             del self.model[gfn]
-            self.touched |= {gfn, gfn + 1, max(gfn - 1, 0)}
+            self.touched |= {min(gfn + 1, (1 << GFN_BITS) - 1), max(gfn - 1, 0)}
 
     @invariant()
     def what_was_touched_is_found(self) -> None:

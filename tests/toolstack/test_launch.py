@@ -101,14 +101,14 @@ def test_a_line_that_does_not_appear_is_a_failure(config: str, capsys: pytest.Ca
 
 
 def test_a_deadlock_says_where_each_domain_waits(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    waiting = {"writer": "SCHEDOP_poll on port 3 since 1.2 s", "reader": "SCHEDOP_block since 1.4 s"}
+    waiting = {"writer": "vCPU 0 polls port 3 since 1.2 s", "reader": "vCPU 0 is blocked since 1.4 s"}
     exits = {"writer": "running", "reader": "running"}
     assert launch(FakeRuntime(outcome="deadlock", exits=exits, waiting=waiting, consoles=CONSOLES), config) == 3
     out = capsys.readouterr().out
     assert (
         "deadlock: every domain that is left waits, and nothing will wake one\n"
-        "  writer: waits in SCHEDOP_poll on port 3 since 1.2 s\n"
-        "  reader: waits in SCHEDOP_block since 1.4 s\n"
+        "  writer: vCPU 0 polls port 3 since 1.2 s\n"
+        "  reader: vCPU 0 is blocked since 1.4 s\n"
     ) in out
     assert "writer      1  waiting " in out
 

@@ -14,8 +14,8 @@ struct wall_time {
 /* Time since the host's boot, from the vCPU's time page and the TSC.  Never goes back. */
 uint64_t monotonic_ns(void);
 
-/* What the TSC read `tsc` means in that time, by the page as it stands. */
-uint64_t tsc_to_ns(uint64_t tsc);
+/* How long so many ticks of the TSC take. */
+uint64_t ticks_to_ns(uint64_t ticks);
 
 /* When the host booted, by the calendar; and what the calendar says now. */
 struct wall_time boot_time(void);

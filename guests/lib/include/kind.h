@@ -26,5 +26,8 @@ bool kind_console(struct xencons_interface **ring, uint32_t *port);
 /* Have Xen call us when an event is pending. */
 void kind_enable_upcalls(void);
 
+/* End without any help: no hypercall, no console. */
+_Noreturn void kind_die(void);
+
 /* The kind's entry code comes here on the boot stack with hypercalls, traps and pages working. */
 _Noreturn void guest_main(const char *command_line);

@@ -1,0 +1,241 @@
+"""The actors of the Ray runtime, as plain classes: the hypervisor and one domain.  `ray_runtime` makes actors of them.
+
+The hypervisor actor owns the host's shared memory: a file without a name, which the others open through /proc, so that
+nothing is left behind whoever dies.  A domain actor attaches to it, loads its domain, and takes part in handing the
+baton round.  Ray carries none of that: it places, starts and supervises the actors, and carries what they print.
+"""
+
+import mmap
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from abi.types import PAGE_SIZE, Domid, VcpuRow
+from domains.baton import Baton, BatonTable
+from domains.native import BlockMeter
+from domains.runner import HYPERVISOR, Outcome, Runner, vcpus_of
+from domains.selfcheck import selfcheck
+from domains.vcpu import Vcpu
+from hypervisor.hypervisor import Hypervisor
+from toolstack.console import Console
+from toolstack.errors import HostError
+from toolstack.plan import HostPlan
+from toolstack.report import DomainReport
+from toolstack.session import (
+    build_domain,
+    create_domains,
+    domain_report,
+    make_hypervisor,
+    shape_of,
+    start_domains,
+)
+
+_LOOK = 0.05
+"""Seconds after which somebody who waits looks again."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """How another process of this machine gets at the host's memory."""
+
+    path: str
+    boot: int
+
+
+class Result(NamedTuple):
+    """What a domain actor gives back: its report, and its part of the trace where that is kept."""
+
+    report: DomainReport
+    pieces: list[bytes]
+
+
+class Output:
+    """Lines that wait to be fetched, from the thread that runs guests to the one that Ray calls."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[int, str]] = []
+        self._ready = threading.Condition()
+        self._closed = False
+
+    def put(self, domid: int, text: str) -> None:
+        """Add a line of `domid`'s console, or of the hypervisor's log where that is -1."""
+        with self._ready:
+            self._lines.append((domid, text))
+            self._ready.notify()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+
+    def take(self) -> list[tuple[int, str]] | None:
+        """Wait for lines, and take all there are; None after the last."""
+        with self._ready:
+            while not self._lines and not self._closed:
+                self._ready.wait()
+            lines, self._lines = self._lines, []
+            return lines or None
+
+
+class ActorIo:
+    """The output of the hypervisor in an actor: everything goes to `output`."""
+
+    LOG = -1
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self.consoles: dict[int, Console] = {}
+        self.details: dict[int, str] = {}
+
+    def log(self, text: str) -> None:
+        self._output.put(self.LOG, text)
+
+    def console(self, domid: Domid, data: bytes) -> None:
+        for line in self.consoles.setdefault(domid, Console()).feed(data):
+            self._output.put(domid, line)
+
+    def ended(self, domid: Domid, reason: int, detail: str) -> None:
+        self.details[domid] = detail
+        self.flush(domid)
+
+    def flush(self, domid: int) -> None:
+        """Show an unfinished last line."""
+        for line in self.consoles.setdefault(domid, Console()).flush():
+            self._output.put(domid, line)
+
+
+def buffer_size(plan: HostPlan) -> int:
+    """Bytes of a host's shared memory with the baton's table behind the rest."""
+    size = shape_of(plan).size + BatonTable.size(len(plan.domains) + 1)
+    return size + -size % PAGE_SIZE
+
+
+class _Member:
+    """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
+
+    def __init__(self, plan: HostPlan, memory: mmap.mmap, me: int, boot: int, trace: bool) -> None:
+        self._plan, self._me = plan, me
+        self.output = Output()
+        self.io = ActorIo(self.output)
+        self.pieces: dict[int, list[bytes]] = {}
+        sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
+        view, size = memoryview(memory), shape_of(plan).size
+        self.hv: Hypervisor = make_hypervisor(plan, view[:size], self.io, boot=boot, trace_sink=sink)
+        table = BatonTable(view[size:], len(plan.domains) + 1)
+        self.batons = table
+        self.baton = Baton(table, me, lambda: bool(self.hv.host.outcome[0]))
+
+    def _hand_over(self, process: int) -> None:
+        self.baton.give(process)
+        self.baton.wait()
+
+    def _leave(self) -> None:
+        """The run has ended: let everybody see that, and close the output."""
+        self.baton.wake_all()
+        for domid in self.io.consoles:
+            self.io.flush(domid)
+        self.output.close()
+
+    def lines(self) -> list[tuple[int, str]] | None:
+        """The next lines of output (domid or -1, text), waiting for them; None when there are no more."""
+        return self.output.take()
+
+
+class HypervisorActor(_Member):
+    """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
+
+    def __init__(self, plan: HostPlan, trace: bool = False) -> None:
+        size = buffer_size(plan)
+        self._file = os.memfd_create(f"domus-{plan.name}")
+        os.ftruncate(self._file, size)
+        self._boot = time.monotonic_ns()
+        super().__init__(plan, mmap.mmap(self._file, size), HYPERVISOR, self._boot, trace)
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        create_domains(self.hv, plan)
+        for index, domain in enumerate(plan.domains):
+            for row in vcpus_of(self.hv, Domid(domain.domid)):
+                self.hv.vcpus.process[row] = index + 1
+        self.batons.word[HYPERVISOR] = 1
+
+    def attachment(self) -> Attachment:
+        """What domain actors attach with."""
+        return Attachment(f"/proc/{os.getpid()}/fd/{self._file}", self._boot)
+
+    def run(self) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended."""
+        start_domains(self.hv, self._plan)
+        try:
+            return Runner(self.hv, {}, self._hand_over, self._serve, lambda time_ns: None).run()
+        finally:
+            self._leave()
+
+    def _serve(self) -> None:
+        while not self.jobs.empty():
+            self.jobs.get()()
+
+    def stop(self) -> None:
+        """End the run after the current slice."""
+        self.hv.host.stop[0] = 1
+
+    def lost(self, domid: int) -> None:
+        """The actor of a domain died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
+        done = threading.Event()
+
+        def bury() -> None:
+            self.hv.crash(Domid(domid), "the domain's actor died")
+            done.set()
+
+        self.jobs.put(bury)
+        while not done.is_set() and not self.hv.host.outcome[0]:
+            self.hv.host.request[0] = 1
+            self.baton.take_from_the_dead()
+            done.wait(_LOOK)
+
+    def user_hypercalls(self) -> dict[int, str]:
+        """Numbers and names of the hypercalls that the user added."""
+        return {row.number: row.name for row in self.hv.dispatcher.rows.values() if row.source}
+
+    def report(self, domid: int) -> DomainReport:
+        """What the tables say of a domain whose actor died."""
+        domain = next(domain for domain in self._plan.domains if domain.domid == domid)
+        return domain_report(self.hv, domain, [], self.io.details.get(domid, ""), ())
+
+
+class DomainActor(_Member):
+    """Runs one domain: loads its image, and takes its turns with the baton."""
+
+    def __init__(self) -> None:
+        self._meter = BlockMeter()
+        selfcheck(self._meter)
+
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
+        """Map the host's memory, and load domain number `me` - 1 of the plan.  Raises ConfigError, HostError."""
+        try:
+            with open(attachment.path, "r+b", buffering=0) as file:
+                memory = mmap.mmap(file.fileno(), buffer_size(plan))
+        except OSError as error:
+            raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
+        super().__init__(plan, memory, me, attachment.boot, trace)
+        self._domain = plan.domains[me - 1]
+        self._vcpus: dict[VcpuRow, Vcpu] = build_domain(self.hv, plan.name, self._domain, self._meter)
+
+    def run(self) -> Result:
+        """Take turns until the run has ended."""
+        try:
+            if self.baton.wait():
+                Runner(self.hv, self._vcpus, self._hand_over, None, self._wait_until).run()
+        finally:
+            self._leave()
+        domid = self._domain.domid
+        self.hv.trace.finish()
+        report = domain_report(self.hv, self._domain, self.io.consoles.setdefault(domid, Console()).lines,
+                               self.io.details.get(domid, ""), self._vcpus.values())
+        return Result(report, self.pieces.get(domid, []))
+
+    def _wait_until(self, time_ns: int) -> None:
+        time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, _LOOK))

@@ -1,0 +1,198 @@
+"""The Ray runtime: the hypervisor is an actor, every domain is one.
+
+Ray places and starts the actors, brings their output here and says when one is lost.  The domains' own traffic goes
+through shared memory: see `toolstack.actors` and `domains.baton`.
+"""
+
+import os
+import time
+from typing import Any
+
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from abi.types import Domid
+from domains.runner import Outcome
+from hypervisor.trace import run_digest
+from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.errors import ConfigError, HostError
+from toolstack.plan import DomainPlan, HostPlan
+from toolstack.report import DomainReport, RunReport
+from toolstack.report import Outcome as RunOutcome
+from toolstack.runtime import RunOptions, Sink
+from toolstack.session import OUTCOMES
+from toolstack.trace import Stream, write_trace
+
+_OBJECT_STORE = 80 << 20
+"""Bytes of Ray's object store, its minimum: nothing large goes through it."""
+_NAMESPACE = "domus"
+_TICK = 0.1
+_GRACE = 5.0
+"""Seconds that the actors may take to see that the run is over, before they are killed."""
+
+
+def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
+    """Boot and run `plan` with one actor a domain; see `toolstack.runtime.Runtime`."""
+    mine = not ray.is_initialized()
+    if mine:
+        _start_ray(len(plan.domains) + 1)
+    session = _Session(plan, options, sink)
+    try:
+        return session.run()
+    finally:
+        session.close()
+        if mine:
+            ray.shutdown()
+
+
+def _start_ray(processes: int) -> None:
+    try:
+        ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
+                 object_store_memory=_OBJECT_STORE, namespace=_NAMESPACE)
+    except (OSError, RuntimeError, ValueError, ConnectionError) as error:
+        raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
+
+
+class _Session:
+    """One run: its actors, and what has come from them."""
+
+    def __init__(self, plan: HostPlan, options: RunOptions, sink: Sink) -> None:
+        self._plan, self._options, self._sink = plan, options, sink
+        self._names = {domain.domid: domain.name for domain in plan.domains}
+        self._trace = options.trace_path is not None
+        self._consoles: dict[int, list[str]] = {domain.domid: [] for domain in plan.domains}
+        self._lost: set[int] = set()
+        self._results: dict[int, Result] = {}
+        self._hypervisor: Any = None
+        self._domains: dict[int, Any] = {}
+        self._outputs: dict[Any, Any] = {}
+        self._timed_out = False
+
+    def run(self) -> RunReport:
+        """Start the actors, run to the end, and report."""
+        started = time.perf_counter()
+        self._start()
+        outcome = self._follow()
+        reports = {domain.name: self._report(domain) for domain in self._plan.domains}
+        digest = run_digest((Domid(report.domid), report.name, bytes.fromhex(report.digest))
+                            for report in reports.values())
+        if self._options.trace_path is not None:
+            self._write_trace(digest)
+        return RunReport(self._plan.name, outcome, reports, digest, time.perf_counter() - started,
+                         max((report.virtual_time_ns for report in reports.values()), default=0), "ray",
+                         self._plan.clock.mode, self._plan.seed)
+
+    def _start(self) -> None:
+        plan = self._plan
+        actor = ray.remote(num_cpus=0, max_concurrency=4)
+        # All processes start side by side; what one needs of another comes later.
+        self._hypervisor = actor(HypervisorActor).options(name=f"{plan.name}/hypervisor").remote(plan, self._trace)
+        for domain in plan.domains:
+            name = f"{plan.name}/{domain.name}"
+            self._domains[domain.domid] = actor(DomainActor).options(name=name).remote()
+        attachment = self._get(self._hypervisor.attachment.remote())
+        self._get([self._domains[domain.domid].attach.remote(plan, index + 1, attachment, self._trace)
+                   for index, domain in enumerate(plan.domains)])
+
+    def _get(self, references: Any) -> Any:
+        try:
+            return ray.get(references)
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, ConfigError | HostError):
+                raise cause from None
+            raise HostError(f"an actor failed: {type(cause).__name__}: {cause}") from error
+        except RayActorError as error:
+            raise HostError(f"an actor died while it was being started: {_one_line(error)}") from error
+
+    def _follow(self) -> RunOutcome:
+        """Let the domains run; show what they print until all have ended."""
+        runs = {self._domains[domid].run.remote(): domid for domid in self._domains}
+        for actor in (self._hypervisor, *self._domains.values()):
+            self._outputs[actor.lines.remote()] = actor
+        hypervisor = self._hypervisor.run.remote()
+        ended: Outcome | None = None
+        options, deadline, stopping = self._options, None, None
+        if options.timeout is not None:
+            deadline = time.monotonic() + options.timeout
+        while runs or self._outputs or ended is None:
+            pending = [*runs, *self._outputs] + ([hypervisor] if ended is None else [])
+            ready, _ = ray.wait(pending, num_returns=1, timeout=_TICK)
+            for reference in ready:
+                if reference in self._outputs:
+                    self._show(reference)
+                elif reference in runs:
+                    self._finished(reference, runs.pop(reference))
+                else:
+                    ended = self._ended(reference)
+            now = time.monotonic()
+            if deadline is not None and now > deadline:
+                self._timed_out, deadline = True, None
+                self._hypervisor.stop.remote()
+                stopping = now
+            if options.stop.requested and stopping is None:
+                self._hypervisor.stop.remote()
+                stopping = now
+            if stopping is not None and now > stopping + _GRACE:
+                break
+        outcome = OUTCOMES[ended] if ended is not None else "interrupted"
+        return "timeout" if self._timed_out and outcome == "interrupted" else outcome
+
+    def _show(self, reference: Any) -> None:
+        actor = self._outputs.pop(reference)
+        try:
+            lines = ray.get(reference)
+        except RayActorError:
+            return  # its run says so, too
+        if lines is None:
+            return
+        self._outputs[actor.lines.remote()] = actor
+        for domid, text in lines:
+            if domid < 0:
+                self._sink.hypervisor_line(text)
+            else:
+                self._consoles[domid].append(text)
+                self._sink.console_line(self._names[domid], text)
+
+    def _finished(self, reference: Any, domid: int) -> None:
+        try:
+            self._results[domid] = self._get(reference)
+        except HostError as error:
+            if not isinstance(error.__cause__, RayActorError):
+                raise
+            self._lost.add(domid)
+            self._hypervisor.lost.remote(domid)
+
+    def _ended(self, reference: Any) -> Outcome:
+        try:
+            return Outcome(ray.get(reference))
+        except RayActorError as error:
+            raise HostError(f"the hypervisor's actor died: {_one_line(error)}") from error
+
+    def _report(self, domain: DomainPlan) -> DomainReport:
+        result = self._results.get(domain.domid)
+        if result is not None:
+            return result.report
+        report: DomainReport = self._get(self._hypervisor.report.remote(domain.domid))
+        report.console = self._consoles[domain.domid]
+        return report
+
+    def _write_trace(self, digest: str) -> None:
+        assert self._options.trace_path is not None
+        streams = [Stream(Domid(domid), self._names[domid], result.pieces)
+                   for domid, result in sorted(self._results.items())]
+        write_trace(self._options.trace_path, streams, clock=self._plan.clock.mode, digest=digest,
+                    hypercalls=self._get(self._hypervisor.user_hypercalls.remote()))
+
+    def close(self) -> None:
+        """Leave no actor behind."""
+        for actor in (*self._domains.values(), self._hypervisor):
+            if actor is not None:
+                ray.kill(actor)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
