@@ -1,6 +1,6 @@
 """The guest's own page tables, walked as the processor walks them (AMD64 manual volume 2, chapter 5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from domains import envlayout as env
 from domains.engine import Engine
@@ -10,6 +10,9 @@ from state.arena import Arena
 P, W, U, ACCESSED, DIRTY, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
 ADDRESS = 0x000FFFFFFFFFF000
 PF_PRESENT, PF_WRITE, PF_USER = 1, 2, 4
+_READ, _WRITTEN = P | ACCESSED, P | W | ACCESSED | DIRTY
+_FRAME = (1 << 40) - 1
+_CANONICAL = (0, 0x1FFFF)
 _LONG: tuple[int, ...] = (39, 30, 21, 12)
 _PAE: tuple[int, ...] = (30, 21, 12)
 
@@ -26,22 +29,57 @@ class Walker:
     """Translates guest-linear addresses of one vCPU.
 
     `frame(gfn, write)` gives the machine address of a guest frame's first byte, or None where the guest has no memory
-    there (or, for `write`, may not write it).
+    there (or, for `write`, may not write it).  `known` and `writable` are what it remembers, by gfn.
     """
 
-    def __init__(self, engine: Engine, arena: Arena, frame: Callable[[int, bool], int | None]) -> None:
+    def __init__(self, engine: Engine, arena: Arena, frame: Callable[[int, bool], int | None],
+                 known: Mapping[int, int], writable: Mapping[int, int]) -> None:
         self._q = engine.q
         self._u64, self._u32 = arena.u64, arena.u32
-        self._frame = frame
+        self._frame, self._known, self._writable = frame, known, writable
 
     def machine(self, address: int, *, write: bool, user: bool = False) -> int | None:
         """The machine address of guest-linear `address`, or None where its guest-physical frame is not memory.
 
         Sets accessed and dirty bits as the processor does.  Raises PageFault.
         """
+        if not user:
+            found = self._quick(address, write)
+            if found:
+                return found
         physical = self.physical(address, write=write, user=user)
         base = self._frame(physical >> 12, write)
         return None if base is None else base | physical & 0xFFF
+
+    def _quick(self, address: int, write: bool) -> int:
+        """As `machine` for a supervisor in long mode, where no bit is to be set and every frame is known; else 0.
+
+        Nearly every argument of a hypercall comes this way, which takes a quarter of the time of the whole walk.
+        """
+        q, u64, known = self._q, self._u64, self._known
+        if not q[env.EFER] & EFER_LMA or address >> 47 not in _CANONICAL:
+            return 0
+        try:
+            wanted = _WRITTEN if write else _READ
+            entry = u64[(known[q[env.CR3] >> 12 & _FRAME] | address >> 36 & 0xFF8) >> 3]
+            if entry & wanted & ~DIRTY != wanted & ~DIRTY:
+                return 0
+            entry = u64[(known[entry >> 12 & _FRAME] | address >> 27 & 0xFF8) >> 3]
+            if entry & wanted & ~DIRTY != wanted & ~DIRTY or entry & LARGE:
+                return 0
+            entry = u64[(known[entry >> 12 & _FRAME] | address >> 18 & 0xFF8) >> 3]
+            if entry & LARGE:
+                gfn = entry >> 12 & _FRAME & ~511 | address >> 12 & 511
+            else:
+                if entry & wanted & ~DIRTY != wanted & ~DIRTY:
+                    return 0
+                entry = u64[(known[entry >> 12 & _FRAME] | address >> 9 & 0xFF8) >> 3]
+                gfn = entry >> 12 & _FRAME
+            if entry & wanted != wanted:
+                return 0
+            return (self._writable if write else known)[gfn] | address & 0xFFF
+        except KeyError:
+            return 0
 
     def physical(self, address: int, *, write: bool, user: bool = False) -> int:
         """The guest-physical address of guest-linear `address`.  Raises PageFault."""

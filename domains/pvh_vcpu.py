@@ -108,6 +108,8 @@ class PvhVcpu(Vcpu):
 
     def _length(self, opcode: int) -> int:
         """The length of the instruction at RIP whose opcode takes `opcode` bytes, prefixes included."""
+        if self.first_byte() not in _PREFIXES:
+            return opcode
         count = 0
         code = self.peek(15)
         while count < len(code) and code[count] in _PREFIXES:
@@ -141,9 +143,9 @@ class PvhVcpu(Vcpu):
     def after_call(self) -> None:
         """Look at what the hypervisor did: the vCPU may have to stop, its slice may have become shorter, an event
         may be there for it."""
-        if self.slice_changed():
+        if self._sched.changed and self.slice_changed():
             self._stop()
-        else:
+        elif self._u8[self._info[self.vcpu]]:  # with no vcpu_info this is machine address 0, where nothing ever is
             self.arm_upcall()
 
     # -- events
@@ -172,7 +174,6 @@ class PvhVcpu(Vcpu):
 
     def _upcall(self, vector: int) -> None:
         """The guest's interrupts are open: let the engine take the vector through the IDT natively."""
-        self.now()
         self.upcall_taken(vector)
         self.engine.request_interrupt(vector, intercept=False)
 
@@ -180,6 +181,7 @@ class PvhVcpu(Vcpu):
         """The interrupt window.  What was pending may have been handled by polling meanwhile."""
         vector = self._pending_vector()
         if vector:
+            self.now()
             self._upcall(vector)
         else:
             self.engine.cancel_interrupt()

@@ -88,7 +88,7 @@ class Runner:
         if not sched.changed:
             vcpu.run_slice()
         sched.preempt(row)
-        self._hv.drain_console(vcpu.domid)
+        self._hv.poll_console(vcpu.domid)
         vcpu.host_seconds += time.perf_counter() - started
 
     def _end(self, outcome: Outcome) -> Outcome:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from abi.errno import XenError
 from abi.types import Domid, Gfn, VcpuId, VcpuRow
+from clock.pvclock import NANOSECONDS
 from domains import envlayout as env
 from domains import segments
 from domains.engine import Engine, EngineError
@@ -46,7 +47,7 @@ class Vcpu:
         self.q, self.d = self.engine.q, self.engine.d
         self._frames: dict[int, int] = {}
         self._writable_frames: dict[int, int] = {}
-        self.walker = Walker(self.engine, hv.arena, self._frame)
+        self.walker = Walker(self.engine, hv.arena, self._frame, self._frames, self._writable_frames)
         self.memory = LinearMemory(self.walker, hv.arena)
         self._local_time, self._runstate = hv.vcpus.local_time, hv.vcpus.runstate
         self._budget = self.engine.budget
@@ -57,6 +58,8 @@ class Vcpu:
         self._sched, self._clock = hv.sched, hv.clock
         self._virtual = hv.clock.virtual
         self._nanoseconds, self._cycles = hv.clock.nanoseconds, hv.clock.cycles
+        self._one_to_one = self._virtual and hv.clock.frequency == NANOSECONDS
+        """A cycle is a nanosecond."""
         self._fresh = True
         self.symbol: Callable[[int], str] = lambda address: ""
         self.host_seconds = 0.0
@@ -65,7 +68,9 @@ class Vcpu:
 
     def now(self) -> int:
         """Nanoseconds of system time that this vCPU has reached, also stored as its `local_time`."""
-        if self._virtual:
+        if self._one_to_one:
+            now = self._started + self._granted - self._budget[0]
+        elif self._virtual:
             now = self._started + self._nanoseconds(self._granted - self._budget[0])
         else:
             now = self._clock.now()
@@ -85,6 +90,7 @@ class Vcpu:
             self.hv.domains.flush[self.domid] = 0
             self.p2m_changed()
         self._started = self._local_time[row]
+        self._sched.changed = False
         self._end = self._sched.slice_end
         self._granted = self._cycles(self._end - self._started) if self._virtual else _HOST_BUDGET
         self._budget[0] = self._granted
@@ -121,9 +127,11 @@ class Vcpu:
 
     def slice_changed(self) -> bool:
         """After a call into the hypervisor: True where the slice is over; a shortened slice is taken over."""
+        sched = self._sched
+        sched.changed = False
         if self._runstate[self.vcpu] != RunState.RUNNING:
             return True
-        end = self._sched.slice_end
+        end = sched.slice_end
         if end != self._end and self._virtual:
             shortened = self._cycles(self._end - self._started) - self._cycles(end - self._started)
             self._granted -= shortened
@@ -167,6 +175,14 @@ class Vcpu:
             data += self.hv.arena.read(machine, here)
             address, size = address + here, size - here
         return data
+
+    def first_byte(self) -> int:
+        """The byte of code at CS:RIP; 0 where it cannot be read (the processor did, a moment ago)."""
+        try:
+            machine = self.walker.machine(self.linear_rip(), write=False)
+        except PageFault:
+            return 0
+        return self.hv.arena.u8[machine] if machine is not None else 0
 
     def peek(self, size: int) -> bytes:
         """The bytes of code at CS:RIP."""

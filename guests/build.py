@@ -24,12 +24,13 @@ GUESTS = Path(__file__).resolve().parent
 LIBRARY = GUESTS / "lib"
 DEFAULT_TARGET = "pvh64"
 
-FLAGS = (
-    "-std=gnu17 -O2 -g0 -ffreestanding -fno-pic -fno-pie -fno-stack-protector -fno-sanitize=all -fno-strict-aliasing "
-    "-fno-asynchronous-unwind-tables -fno-unwind-tables -ffunction-sections -fdata-sections "
-    "-Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes "
-    "-nostdlib -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4096"
-).split()
+FLAGS = [
+    "-std=gnu17", "-O2", "-g0", "-ffreestanding", "-fno-pic", "-fno-pie", "-ffunction-sections", "-fdata-sections",
+    "-fno-stack-protector", "-fno-sanitize=all", "-fno-strict-aliasing", "-fno-lto",
+    "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+    "-Wall", "-Wextra", "-Werror", "-Wstrict-prototypes", "-Wmissing-prototypes",
+    "-nostdlib", "-static", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096",
+]
 """Without debug information, because that would have the path of this machine in it; symbols stay."""
 
 
@@ -55,13 +56,16 @@ def build(program: str, target: str = DEFAULT_TARGET, cache: Path | None = None)
     sources = _sources(program)
     if target not in targets():
         raise GuestBuildError(f"guest {program}: unknown target {target!r}; there are {', '.join(targets())}")
-    cache = cache or default_cache()
+    cache = (cache or default_cache()).absolute()
     library = [*_files(LIBRARY, "*.c"), *_files(LIBRARY / target, "*.[cS]")]
     flags = [*FLAGS, *(LIBRARY / target / "flags.txt").read_text().split()]
     key = _key(program, target, flags, _compiler_version(), [*sources, *library, *_headers(program, target)])
     image = cache / target / f"{program.replace('/', '-')}-{key}.elf"
     if not image.exists():
-        _compile(program, target, flags, [*sources, *library], image, cache)
+        try:
+            _compile(program, target, flags, [*sources, *library], image, cache)
+        except OSError as error:
+            raise GuestBuildError(f"guest {program}: cannot write to the cache {cache}: {error}") from error
     return image
 
 
@@ -128,7 +132,9 @@ def _compiler_version() -> str:
     return "unknown"
 
 
-def _compile(program: str, target: str, flags: Sequence[str], sources: Sequence[Path], image: Path, cache: Path) -> None:
+def _compile(
+    program: str, target: str, flags: Sequence[str], sources: Sequence[Path], image: Path, cache: Path
+) -> None:
     image.parent.mkdir(parents=True, exist_ok=True)
     # The compiler's own cache is beside ours.  It keeps the library's objects from one program to the next.
     environment = os.environ | {name: str(cache / "zig") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
@@ -137,7 +143,7 @@ def _compile(program: str, target: str, flags: Sequence[str], sources: Sequence[
         new = Path(folder) / image.name
         command = [
             sys.executable, "-m", "ziglang", "cc", *flags, *includes, f"-Wl,-T,lib/{target}/link.ld",
-            *(str(source.relative_to(GUESTS)) for source in sources), "-o", str(new.resolve()),
+            *(str(source.relative_to(GUESTS)) for source in sources), "-o", str(new),
         ]  # relative paths, so that neither the image nor a message depends on where the repository lies
         done = subprocess.run(command, cwd=GUESTS, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

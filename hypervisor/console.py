@@ -32,6 +32,11 @@ class ConsoleRing:
         self._report = report
         self._reported = False
 
+    @property
+    def has_output(self) -> bool:
+        """Has the guest written anything that was not taken?"""
+        return self._u32[self._out_cons] != self._u32[self._out_prod]
+
     def drain(self) -> bytes:
         """Take what the guest has written.  Where that is anything, the guest waits to be notified."""
         words = self._u32

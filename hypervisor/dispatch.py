@@ -72,7 +72,9 @@ class Dispatcher:
             else:
                 mask = 0xFFFFFFFF
                 handler, count, pack, head = self._narrow[self._kind[domid]][number]
-                a1, a2, a3, a4, a5, a6 = a1 & mask, a2 & mask, a3 & mask, a4 & mask, a5 & mask, a6 & mask
+                a1, a2 = a1 & mask, a2 & mask
+                if count > 2:
+                    a3, a4, a5, a6 = a3 & mask, a4 & mask, a5 & mask, a6 & mask
         except IndexError:
             return self._no_such_number(call, number, (a1, a2, a3, a4, a5, a6))
         try:

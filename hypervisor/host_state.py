@@ -30,6 +30,18 @@ from hypervisor.heap import HeapTable
 from hypervisor.hvm_params import ROWS_A_DOMAIN, ParamTable, UpcallVectorTable
 from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2mTable
+from hypervisor.pv_tables import (
+    DESCRIPTOR_FRAMES,
+    TRAPS,
+    GdtFrameTable,
+    LdtFrameTable,
+    M2p32Table,
+    PageTypeTable,
+    PvDomainTable,
+    PvHostTable,
+    PvVcpuTable,
+    TrapTable,
+)
 from hypervisor.tables import DomainTable, VcpuTable
 from hypervisor.vm_assist import AssistTable
 from hypervisor.watchdog import WatchdogTable
@@ -88,6 +100,9 @@ class HostShape:
             (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),
             (ActiveTable, domains * DEFAULT_MAX_GRANT_FRAMES * ENTRIES_PER_FRAME),
             (MaptrackTable, domains * DEFAULT_MAX_MAPTRACK_FRAMES * HANDLES_PER_FRAME),
+            (PageTypeTable, self.frames), (M2p32Table, self.frames), (PvHostTable, 1), (PvDomainTable, domains),
+            (PvVcpuTable, vcpus), (TrapTable, vcpus * TRAPS), (GdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
+            (LdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
         ]
 
     @property

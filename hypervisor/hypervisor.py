@@ -123,6 +123,12 @@ class Hypervisor:
     def _store_event(self, domid: Domid, port: Port) -> None:
         """xenstored is not there yet: see LIMITATIONS.md."""
 
+    def poll_console(self, domid: Domid) -> None:
+        """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""
+        ring = self._rings.get(domid)
+        if ring is None or ring.has_output:
+            self.drain_console(domid)
+
     def drain_console(self, domid: Domid) -> None:
         """Take what a domain wrote to its console ring, show it, and tell the guest that there is room again."""
         page = self.params.get(domid, HvmParam.CONSOLE_PFN)

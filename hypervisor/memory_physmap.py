@@ -5,7 +5,6 @@ from abi.memory import ADD_TO_PHYSMAP, ADD_TO_PHYSMAP_BATCH, REMOVE_FROM_PHYSMAP
 from abi.types import PAGE_SHIFT, Domid, Mfn
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
-from hypervisor.frames import INVALID_M2P
 from hypervisor.memory_call import (
     EXTENT_SHIFT,
     SHARE,
@@ -113,12 +112,9 @@ def _add_one(hv: MemoryHost, domid: Domid, space: int, idx: int, gpfn: int) -> N
     else:
         raise XenError(Errno.EINVAL)
     try:
-        before = memory.frames.table.gfn[mfn]
-        if space == MapSpace.gmfn and before != idx:
+        if space == MapSpace.gmfn and memory.gfn_of(domid, mfn) != idx:
             raise XenError(Errno.EXDEV)
         physmap.vacate(domid, gpfn, mfn)
-        if before != INVALID_M2P:
-            physmap.remove_page(domid, before, mfn)
         physmap.add_page(domid, gpfn, mfn)
     finally:
         if space == MapSpace.gmfn:

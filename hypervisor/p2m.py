@@ -137,7 +137,7 @@ class P2m:
 
         Raises XenError as `set_entry`.
         """
-        if gfn + count > 1 << GFN_BITS:
+        if gfn + count > 1 << GFN_BITS or not self._directory[domid]:
             raise XenError(Errno.ENOENT)
         self._max_gfn[domid] = max(self._max_gfn[domid], gfn + count - 1)
         changed = 0
@@ -146,7 +146,7 @@ class P2m:
                 size = 1 << shift
                 if (gfn | mfn) & size - 1 or count < size:
                     continue
-                slot = self._slot(domid, gfn, shift)
+                slot = self._large_slot(domid, gfn, shift) if shift else self._slot(domid, gfn)
                 old = self._u64[slot]
                 if shift and old & PRESENT and not old & LEAF:
                     continue
@@ -177,19 +177,30 @@ class P2m:
             else:
                 yield Gfn(at), Mfn(entry >> 12 & _MFN), 1 << shift, _TYPES[entry >> _TYPE & 127]
 
-    def _slot(self, domid: Domid, gfn: int, stop: int = 0) -> int:
-        """The index in `arena.u64` of the entry for `gfn` that maps 2**stop pages, with the tables above it."""
+    def _slot(self, domid: Domid, gfn: int) -> int:
+        """The index in `arena.u64` of the 4 KiB entry for `gfn`, with the tables above it.  Flat, as `find` is."""
         directory = self._directory[domid]
         if gfn >> GFN_BITS or not directory:
             raise XenError(Errno.ENOENT)
-        u64, slot, shift = self._u64, directory | gfn >> 18, 18
-        while shift > stop:
-            entry = u64[slot]
-            if entry & 0x81 != 1:
-                entry = self._make_table(slot, entry, shift)
-            shift -= 9
-            slot = entry >> 12 << 9 | gfn >> shift & 511
-        return slot
+        u64, slot = self._u64, directory | gfn >> 18
+        entry = u64[slot]
+        if entry & 0x81 != 1:
+            entry = self._make_table(slot, entry, 18)
+        slot = entry >> 12 << 9 | gfn >> 9 & 511
+        entry = u64[slot]
+        if entry & 0x81 != 1:
+            entry = self._make_table(slot, entry, 9)
+        return entry >> 12 << 9 | gfn & 511
+
+    def _large_slot(self, domid: Domid, gfn: int, shift: int) -> int:
+        """The same for the entry that maps 2**shift pages, 18 or 9."""
+        slot = self._directory[domid] | gfn >> 18
+        if shift == 18:
+            return slot
+        entry = self._u64[slot]
+        if entry & 0x81 != 1:
+            entry = self._make_table(slot, entry, 18)
+        return entry >> 12 << 9 | gfn >> 9 & 511
 
     def _make_table(self, slot: int, entry: int, shift: int) -> int:
         """Put a table into `slot`: an empty one, or one that says what the large `entry` said."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from toolstack import arguments as command_line
 from toolstack import expect
@@ -22,6 +22,9 @@ from toolstack.stop import Stop
 from toolstack.summary import summary
 from toolstack.terminal import Output, Terminal, wants_colour
 from toolstack.text import visible
+
+if TYPE_CHECKING:
+    from toolstack.load import Configuration
 
 MET, UNMET, MISTAKE, STUCK, HOST_FAILED, INTERRUPTED, NOBODY_READS = 0, 1, 2, 3, 4, 130, 141
 """Exit status; 141 is the shells' for a program whose output nobody reads any more."""
@@ -62,7 +65,8 @@ def main(argv: list[str] | None = None, surroundings: Surroundings | None = None
 
 
 def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
-    plan = _plan(arguments, surroundings.programs)
+    configuration = _configuration(arguments, surroundings.programs)
+    plan = configuration.plan(clock=arguments.clock, seed=arguments.seed)
     runtime = surroundings.find_runtime(arguments.runtime)
     stop = Stop()
     stream: TextIO = sys.stderr if arguments.json == "-" else sys.stdout
@@ -77,7 +81,10 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
     )
     terminal = Terminal(output, plan.names(), colour=colour, quiet=arguments.quiet)
     with stop.on_signals():
-        report = _run(runtime, plan, options, terminal)
+        try:
+            report = _run(runtime, plan, options, terminal)
+        except ConfigError as error:
+            raise configuration.located(error) from None
         unmet = expect.failures(plan.expect, report)
         for line in summary(report, unmet, colour=colour, quiet=arguments.quiet):
             output.line(line)
@@ -88,15 +95,13 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
     return NOBODY_READS if output.error is not None else status(report, unmet)
 
 
-def _plan(arguments: Namespace, programs: Programs | None) -> HostPlan:
+def _configuration(arguments: Namespace, programs: Programs | None) -> "Configuration":
     from toolstack import load  # pydantic and YAML: a usage error need not wait for them
 
     if arguments.kernel is None:
-        configuration = load.load(arguments.config, programs)
-    else:
-        options = {name: getattr(arguments, name) for name in ("kernel", "type", "cmdline", "memory", "ramdisk")}
-        configuration = load.from_options(options, programs)
-    return configuration.plan(clock=arguments.clock, seed=arguments.seed)
+        return load.load(arguments.config, programs)
+    options = {name: getattr(arguments, name) for name in ("kernel", "type", "cmdline", "memory", "ramdisk")}
+    return load.from_options(options, programs)
 
 
 def _run(runtime: Runtime, plan: HostPlan, options: RunOptions, terminal: Terminal) -> RunReport:

@@ -1,5 +1,6 @@
 """From a configuration file, or from options, to the plan that a runtime carries out."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,18 @@ class Configuration:
             domains=tuple(domains), expect=expect,
         )  # fmt: skip
 
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """A mistake that a runtime found, about one of the plan's domains, with its line in the file."""
+        groups = {instance.name: instance.group for instance in checks.directory(self.config).instances}
+        found = []
+        for problem in error.problems:
+            match problem.where:
+                case ("domains", str(name), *rest) if name in groups:
+                    found.append(self._locate(replace(problem, where=("domains", groups[name], *rest))))
+                case _:
+                    return error
+        return ConfigError(self._source, found)
 
     def _kernel(self, key: str) -> Path:
         domain = self.config.domains[key]
@@ -153,5 +166,5 @@ def from_options(options: Mapping[str, Any], programs: Programs | None = None) -
 
 def _domain_name(kernel: str) -> str:
     stem = Path(kernel).stem or "guest"
-    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem)[:64].strip("-")
+    name = "".join(letter if re.match(r"[A-Za-z0-9_]", letter) else "-" for letter in stem)[:64].strip("-")
     return "guest" if name in ("", "self") else name

@@ -28,6 +28,8 @@ def summary(report: RunReport, failures: Sequence[str], *, colour: bool = False,
             lines = domain.exit_detail.rstrip("\n").split("\n")
             yield from (f"{domain.name}: {visible(line)}" for line in (lines if quiet else lines[:1]))
     yield from _bounded(_unfinished(report))
+    if report.outcome in ("interrupted", "host-error"):  # nobody can expect anything of half a run
+        failures = ()
     yield from _bounded(paint(f"expect: {visible(failure)}", RED, colour) for failure in failures)
     bad = report.outcome != "finished" or bool(failures)
     verdict = f"{report.name}: {report.outcome}" if not failures else f"{report.name}: {report.outcome}, expect failed"
@@ -42,6 +44,8 @@ def _unfinished(report: RunReport) -> Iterator[str]:
         yield "deadlock: every domain that is left waits, and nothing will wake one"
     elif report.outcome == "timeout":
         yield f"timeout: these domains had not ended after {report.host_seconds:.1f} s"
+    elif report.outcome == "interrupted":
+        yield f"interrupted: these domains had not ended after {report.host_seconds:.1f} s"
     elif report.outcome == "host-error":
         yield f"host error: {visible(report.error or 'unknown')}"
     for domain in report.domains.values():

@@ -6,6 +6,7 @@
 
 #define PAGES 4
 #define TEXT 0xA5
+#define NOBODY 0x7FE0
 
 static struct rendezvous meeting;
 
@@ -58,9 +59,9 @@ static void revoke(uint16_t peer) {
     rendezvous_barrier(&meeting);
     check(!grant_revoke(refs[0]), "the proper way is refused while the page is mapped");
     struct grant_entry_v1 *table = grant_table();
-    WRITE_ONCE(table[refs[0]].flags, GTF_invalid); /* the permission, though Xen has it marked as used */
-    WRITE_ONCE(table[refs[1]].frame, 0);           /* the frame */
-    WRITE_ONCE(table[refs[2]].domid, NO_DOMID & 0x7FFF);
+    WRITE_ONCE(table[refs[0]].flags, GTF_invalid); /* the permission, though Xen has it marked as used, */
+    WRITE_ONCE(table[refs[1]].frame, 0);           /* the frame, */
+    WRITE_ONCE(table[refs[2]].domid, NOBODY);         /* and who may have it */
     printf("revoker: releasing the frame of page 3: %ld\n", release(pages[3]));
     rendezvous_barrier(&meeting);
     rendezvous_barrier(&meeting);

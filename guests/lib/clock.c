@@ -55,11 +55,8 @@ struct wall_time boot_time(void) {
 struct wall_time wall_clock(void) {
     struct wall_time time = boot_time();
     uint64_t nanoseconds = time.nanoseconds + monotonic_ns();
-    for (; nanoseconds >= 1000 * SECOND; nanoseconds -= 1000 * SECOND) /* a 64-bit division is not in every kind */
-        time.seconds += 1000;
-    for (; nanoseconds >= SECOND; nanoseconds -= SECOND)
-        time.seconds++;
-    time.nanoseconds = (uint32_t)nanoseconds;
+    time.seconds += nanoseconds / SECOND;
+    time.nanoseconds = (uint32_t)(nanoseconds % SECOND);
     return time;
 }
 

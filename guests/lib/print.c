@@ -37,36 +37,14 @@ static void put_padded(struct sink *sink, struct spec spec, const char *text, si
         put(sink, ' ');
 }
 
-/* Divide *value by ten and return the rest.  32-bit guests have no library routine for a 64-bit division. */
-static unsigned int divide_by_ten(uint64_t *value) {
-#ifdef __i386__
-    uint64_t rest = 0, quotient = 0;
-    for (int shift = 48; shift >= 0; shift -= 16) {
-        uint32_t part = (uint32_t)(rest << 16) | (uint32_t)(*value >> shift & 0xFFFF);
-        quotient = quotient << 16 | part / 10;
-        rest = part % 10;
-    }
-    *value = quotient;
-    return (unsigned int)rest;
-#else
-    unsigned int rest = (unsigned int)(*value % 10);
-    *value /= 10;
-    return rest;
-#endif
-}
-
 static void put_number(struct sink *sink, struct spec spec, uint64_t value, bool hex, char ten, bool negative) {
     char digits[24];
     char *at = digits + sizeof digits;
+    const unsigned int base = hex ? 16 : 10;
     do {
-        unsigned int digit;
-        if (hex) {
-            digit = value & 15;
-            value >>= 4;
-        } else {
-            digit = divide_by_ten(&value);
-        }
+        unsigned int digit = (unsigned int)(value % base);
         *--at = (char)(digit < 10 ? '0' + digit : (unsigned int)ten + digit - 10);
+        value /= base;
     } while (value);
     if (negative)
         *--at = '-';

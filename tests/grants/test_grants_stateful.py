@@ -33,7 +33,7 @@ from grants.errors import GrantError
 from grants.grant_table import GrantTables
 from grants.interfaces import P2mType
 
-DOMAINS, PAGES, REFS, SPOTS = 4, 3, 3, 4
+DOMAINS, PAGES, REFS, SPOTS = 3, 2, 2, 3
 FIRST_SPOT = 0x100
 LENT = (P2mType.GRANT_MAP_RW, P2mType.GRANT_MAP_RO)
 OKAY = GrantStatus.okay
@@ -41,7 +41,8 @@ OKAY = GrantStatus.okay
 domids = st.integers(0, DOMAINS - 1)
 refs = st.integers(0, REFS - 1)
 spots = st.integers(FIRST_SPOT, FIRST_SPOT + SPOTS - 1)
-gfns = st.one_of(st.integers(0, PAGES), spots)
+gfns = st.one_of(st.integers(0, PAGES - 1), st.integers(0, PAGES - 1), st.integers(PAGES, PAGES), spots)
+usually = st.sampled_from([True, True, True, False])
 
 
 @dataclass
@@ -164,8 +165,9 @@ class Grants(RuleBasedStateMachine):
             entry = self.entries[granter, ref]
             self.entries[granter, ref] = Entry(0, entry.to, entry.gfn, bool(self.users(granter, ref)))
 
-    @rule(mapper=domids, granter=domids, ref=refs, spot=spots, readonly=st.booleans())
-    def map(self, mapper: int, granter: int, ref: int, spot: int, readonly: bool) -> None:
+    @rule(stranger=domids, granter=domids, ref=refs, spot=spots, readonly=st.booleans(), proper=usually)
+    def map(self, stranger: int, granter: int, ref: int, spot: int, readonly: bool, proper: bool) -> None:
+        mapper = self.entries[granter, ref].to if proper else stranger
         if mapper not in self.alive:
             return
         flags = (GNTMAP_host_map if mapper else GNTMAP_device_map) | (GNTMAP_readonly if readonly else 0)
@@ -183,10 +185,11 @@ class Grants(RuleBasedStateMachine):
             self.mappings[mapper, handle] = Mapping(granter, ref, mfn, flags, spot)
 
     @precondition(lambda self: self.mappings)
-    @rule(data=st.data(), spot=spots)
-    def unmap(self, data: st.DataObject, spot: int) -> None:
+    @rule(data=st.data(), other=spots, proper=usually)
+    def unmap(self, data: st.DataObject, other: int, proper: bool) -> None:
         domid, handle = data.draw(st.sampled_from(sorted(self.mappings)))
         mapping = self.mappings[domid, handle]
+        spot = mapping.spot if proper else other
         bus = mapping.mfn << 12 if domid == 0 else 0
         found = self.page(domid, spot)
         right = domid == 0 or (found is not None and found[0] == mapping.mfn and found[1] in LENT)
@@ -195,8 +198,8 @@ class Grants(RuleBasedStateMachine):
         if right:
             if domid and spot != mapping.spot:
                 # Two handles for one frame: Xen does not know which of them is at which address.
-                other = next(key for key, one in self.mappings.items() if key[0] == domid and one.spot == spot)
-                self.mappings[other].spot = mapping.spot
+                twin = next(key for key, one in self.mappings.items() if key[0] == domid and one.spot == spot)
+                self.mappings[twin].spot = mapping.spot
             del self.mappings[domid, handle]
 
     @rule(domid=domids, handle=st.integers(0, 300))
@@ -205,9 +208,10 @@ class Grants(RuleBasedStateMachine):
             status, _ = outcome(self.grants.mappings.unmap_grant_ref, domid, FIRST_SPOT << 12, 0, handle)
             assert status == GrantStatus.bad_handle
 
-    @rule(copier=domids, granter=domids, ref=refs, gfn=st.one_of(st.integers(0, PAGES), spots), into=st.booleans(),
-          byte=st.integers(1, 255))
-    def copy(self, copier: int, granter: int, ref: int, gfn: int, into: bool, byte: int) -> None:
+    @rule(stranger=domids, granter=domids, ref=refs, gfn=gfns, into=st.booleans(), byte=st.integers(1, 255),
+          proper=usually)
+    def copy(self, stranger: int, granter: int, ref: int, gfn: int, into: bool, byte: int, proper: bool) -> None:
+        copier = self.entries[granter, ref].to if proper else stranger
         if copier not in self.alive:
             return
         own = self.page(copier, gfn)

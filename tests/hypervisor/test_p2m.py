@@ -29,7 +29,7 @@ def processor_walk(machine: Machine, root: int, address: int) -> tuple[int, bool
         assert bits[2] == "1", "nested entries of a guest are user entries"
         writable, executable = writable and bits[1] == "1", executable and bits[63] == "0"
         large = level in (2, 3) and bits[7] == "1"
-        assert level != 4 or bits[7] == "0", "reserved in a PML4 entry"
+        assert level in (2, 3) or bits[7] == "0", "reserved in a PML4 entry, another memory type in the last level"
         frame = int(bits[12:52][::-1], 2) << 12
         if large or level == 1:
             low = (1 << shift) - 1

@@ -356,6 +356,17 @@ def test_the_periodic_timer_does_not_wake_a_blocked_vcpu_which_finds_one_tick():
     assert machine.sched.slice_end == 8_500_000
 
 
+def test_the_periodic_timer_waits_for_the_vcpu_to_run_when_another_timer_wakes_it():
+    machine = Machine(1)
+    machine.run(0)
+    machine.sched.set_periodic(0, 1_000_000)
+    machine.sched.poll(0, 5, 3_000_000)
+    assert schedule(machine.sched) == 0
+    assert machine.ticks == []
+    machine.run(0)
+    assert machine.ticks == [0]
+
+
 def test_a_stopped_timer_does_not_fire():
     machine = Machine(1)
     machine.run(0)
@@ -387,6 +398,15 @@ def test_a_vcpu_that_comes_up_shortens_the_slice_of_the_one_that_runs():
     machine.sched.up(1)
     assert machine.sched.slice_end == 100 + QUANTUM
     assert machine.sched.changed
+
+
+def test_nobody_makes_a_slice_longer():
+    machine = Machine(2)
+    machine.sched.down(1)
+    machine.run(0, until=100)
+    machine.sched.set_singleshot(0, 150)
+    machine.sched.up(1)
+    assert machine.sched.slice_end == 150
 
 
 # Down, up, paused, shut down.

@@ -243,6 +243,19 @@ def test_a_mistake_that_only_shows_at_boot_is_status_2(config: str, capsys: pyte
     assert capsys.readouterr().err == "a.elf: expected a PHYS32_ENTRY note, got none\n"
 
 
+def test_a_mistake_that_a_runtime_finds_in_a_domain_has_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("domains:\n  w:\n    kernel: writer\n    count: 2\n")
+    error = ConfigError("x", [Problem(("domains", "w-1", "kernel"), "not a PVH kernel")])
+    assert launch(FakeRuntime(act=raising(error)), str(file)) == 2
+    assert capsys.readouterr().err == f"{file}:3: domains.w.kernel: not a PVH kernel\n"
+    error = ConfigError("x", [Problem(("domains", "writer", "kernel"), "not a PVH kernel")])
+    assert launch(FakeRuntime(act=raising(error)), "--kernel", "writer") == 2
+    assert capsys.readouterr().err == "--kernel: not a PVH kernel\n"
+
+
 def test_a_host_that_cannot_work_says_so_in_one_line(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,7 +122,7 @@ def test_files_of_hypercalls_are_tried_before_anything_starts(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("kernel", "name"),
-    [("vmlinuz-6.1.elf", "vmlinuz-6-1"), ("self", "guest"), ("...", "guest"), ("grub-x86_64.bin", "grub-x86-64")],
+    [("vmlinuz-6.1.elf", "vmlinuz-6-1"), ("self", "guest"), ("...", "guest"), ("grub-x86_64.bin", "grub-x86_64")],
 )
 def test_a_guest_without_a_file_is_named_after_its_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, name: str
