@@ -52,9 +52,11 @@ NATIVE_MSRS = (0x174, 0x175, 0x176, 0x277, 0xC0000081, 0xC0000082, 0xC0000083, 0
 EFER is read so, too; writing it natively would clear SVME, without which the engine takes VMMCALL for undefined."""
 
 HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_EMU_START = uclib.uc_emu_start
+_EMU_START, _EMU_STOP = uclib.uc_emu_start, uclib.uc_emu_stop
+_UNTIL, _NO_LIMIT, _NO_COUNT = ctypes.c_uint64(_NOWHERE), ctypes.c_uint64(0), ctypes.c_size_t(0)
 _FLUSH_TLB = ctypes.c_int(UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30)  # the binding has no call for it
 
+_INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
 _ARITHMETIC, _DIRECTION = 0x8D5, 0x400
 
 
@@ -69,9 +71,10 @@ class Engine:
     runs.  `budget[0]` is what is left of the work, in bytes of code, before `run` returns by itself.
     """
 
-    def __init__(self, arena: memoryview, meter: BlockMeter, on_exit: Callable[[int], None]) -> None:
+    def __init__(self, arena: memoryview, meter: BlockMeter, on_exit: Callable[[object, int, object], None]) -> None:
         self.low = mmap.mmap(-1, LOW)
         self.low_words = memoryview(self.low).cast("Q")
+        self.low_halves = memoryview(self.low).cast("I")
         self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(UC_CPU_X86_EPYC)  # a model with SVM
         # Without an exits list Unicorn would translate `until` in the guest's address space after each run, and a
@@ -87,9 +90,9 @@ class Engine:
         self.interrupt_request = env.view(cpu + env.INTERRUPT_REQUEST, 4, "I")
         self._budget = ctypes.c_int64(1 << 62)
         self.budget = env.view(ctypes.addressof(self._budget), 8, "q")
-        self._entered = self._running = False
-        self._on_exit = on_exit
-        self._hook = HOOK(self._dispatch)
+        self._running = False
+        self._hook = HOOK(on_exit)
+        self._begin = ctypes.c_uint64()
         self._hooks: list[object] = []
         self.add_hook(UC_HOOK_INTR, self._hook, None)
         self.add_hook(UC_HOOK_BLOCK, ctypes.c_void_p(meter.address), ctypes.byref(self._budget))
@@ -106,16 +109,10 @@ class Engine:
             raise EngineError(f"uc_hook_add({kind}) failed with {status}")
         self._hooks.append(function)
 
-    def _dispatch(self, _uc: object, number: int, _data: object) -> None:
-        if self._entered:
-            self._on_exit(number)
-        else:
-            self.stop()
-
     def enter(self, nested_root: int) -> None:
         """Go into guest mode, over the nested page table at machine address `nested_root`.
 
-        The guest state is arbitrary afterwards: set all of it before `run`.
+        The guest state is arbitrary afterwards: set all of it before `run`.  `on_exit` gets one HLT, and has to `stop`.
         """
         self._prepare_host()
         self._prepare_vmcb()
@@ -123,7 +120,6 @@ class Engine:
         self.uc.emu_start(_STUB, _NOWHERE)  # returns from the first intercept, a HLT
         if self.q[env.VM_VMCB] != VMCB:
             raise EngineError("VMRUN did not enter guest mode")
-        self._entered = True
         self.q[env.NESTED_CR3] = nested_root
         self.flush_tlb()
 
@@ -171,15 +167,15 @@ class Engine:
         Raises EngineError where Unicorn itself gives up (an access outside the arena).
         """
         self._running = True
-        status = _EMU_START(self._handle, ctypes.c_uint64(self.q[env.RIP]), ctypes.c_uint64(_NOWHERE),
-                            ctypes.c_uint64(0), ctypes.c_size_t(0))
+        self._begin.value = self.q[env.RIP]
+        status = _EMU_START(self._handle, self._begin, _UNTIL, _NO_LIMIT, _NO_COUNT)
         self._running = False
         if status:
             raise EngineError(f"uc_emu_start: {uclib.uc_strerror(status).decode()}")
 
     def stop(self) -> None:
         """Make `run` return; only from inside `on_exit`."""
-        uclib.uc_emu_stop(self._handle)
+        _EMU_STOP(self._handle)
 
     def rflags(self) -> int:
         """The flags with the arithmetic ones computed (inside a hook they are lazy)."""
@@ -204,14 +200,13 @@ class Engine:
         """
         self.uc.ctl_flush_tb()
 
-    def request_interrupt(self, vector: int, *, intercept: bool) -> None:
+    def request_interrupt(self, vector: int, intercept: bool) -> None:
         """Ask for interrupt `vector` when IF opens; with `intercept`, exit VINTR then instead of taking it."""
-        struct.pack_into("<I", self.low, VMCB + vmcb.INT_VECTOR, vector)
-        bit = 1 << Intercept.VINTR
+        self.low_halves[_INT_VECTOR] = vector
         if intercept:
-            self.q[env.INTERCEPT] |= bit
+            self.q[env.INTERCEPT] |= _VINTR
         else:
-            self.q[env.INTERCEPT] &= ~bit
+            self.q[env.INTERCEPT] &= ~_VINTR
         self.interrupt_request[0] |= env.INTERRUPT_VIRQ
 
     def cancel_interrupt(self) -> None:

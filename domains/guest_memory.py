@@ -12,14 +12,14 @@ class LinearMemory:
     """
 
     def __init__(self, walker: Walker, arena: Arena) -> None:
-        self._machine = walker.machine
+        self._machine, self._quick = walker.machine, walker.quick
         self._bytes = arena.u8
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from `address`.  Raises XenError(EFAULT)."""
         if (address & 0xFFF) + size <= 4096:
-            machine = self._checked(address, False)
-            return bytes(self._bytes[machine:machine + size])
+            machine = self._quick(address, False) or self._checked(address, False)
+            return self._bytes[machine:machine + size].tobytes()
         parts = []
         for at, length in _pages(address, size):
             machine = self._checked(at, False)
@@ -30,7 +30,7 @@ class LinearMemory:
         """Store `data` at `address`; what lies before a fault is stored.  Raises XenError(EFAULT)."""
         size = len(data)
         if (address & 0xFFF) + size <= 4096:
-            machine = self._checked(address, True)
+            machine = self._quick(address, True) or self._checked(address, True)
             self._bytes[machine:machine + size] = data
             return
         done = 0

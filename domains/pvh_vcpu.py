@@ -17,7 +17,8 @@ from abi.types import VcpuRow
 from domains import delivery, hypercall_page
 from domains import envlayout as env
 from domains.cpuid import ENGINE_FEATURES, Cpuid, xen_leaves
-from domains.delivery import Delivery, TripleFault
+from domains.delivery import IF, TF, Delivery, TripleFault
+from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RIP, RSI
 from domains.msr import MsrFault, Msrs
 from domains.native import BlockMeter
 from domains.null_mmio import NullMmio
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from domains.pvh import StartState
     from hypervisor.hypervisor import Hypervisor
 
+_PLAIN = HF_CS64 | HF_INHIBIT_IRQ
 _EPERM = -Errno.EPERM & (1 << 64) - 1
 _LOW32 = 0xFFFFFFFF
 _VMCALL = b"\x0f\x01\xc1"
@@ -58,7 +60,10 @@ class PvhVcpu(Vcpu):
         self._dispatch = hv.dispatcher.dispatch
         self._u8, self._info = hv.arena.u8, hv.vcpus.info
         self._via, self._vector = hv.domains.callback_via_type, hv.domains.callback_vector
+        self._request = engine.request_interrupt
         self._own_vector = hv.params.upcall_vector
+
+    def _install_exits(self) -> None:
         self.exits |= {EXIT_BASE + code: handler for code, handler in {
             Exit.VMMCALL: self._vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr,
             Exit.CPUID: self._cpuid, Exit.MSR: self._msr, Exit.RDTSC: self._rdtsc, Exit.RDTSCP: self._rdtscp,
@@ -76,6 +81,7 @@ class PvhVcpu(Vcpu):
         """Enter guest mode in the state that the PVH boot protocol defines: 32-bit protected mode, paging off."""
         engine = self.engine
         engine.enter(self.hv.memory.root(self.domid))
+        self._install_exits()
         q, d = engine.q, engine.d
         for word, value in ENGINE_FEATURES.items():
             q[env.FEATURES + word] = value
@@ -98,12 +104,13 @@ class PvhVcpu(Vcpu):
 
     def _advance(self, length: int) -> None:
         """Step over an instruction that was emulated here, with what its end means: no shadow, and #DB under TF."""
-        q, d = self.q, self.d
-        rip = q[env.RIP] + length
-        q[env.RIP] = rip if d[env.HFLAGS] & HF_CS64 else rip & _LOW32
-        if d[env.HFLAGS] & HF_INHIBIT_IRQ:
-            d[env.HFLAGS] &= ~HF_INHIBIT_IRQ
-        if q[env.EFLAGS] & delivery.TF:
+        q, hflags = self.q, self.d[HFLAGS]
+        if hflags & _PLAIN == HF_CS64:
+            q[RIP] += length
+        else:
+            q[RIP] = q[RIP] + length & (-1 if hflags & HF_CS64 else _LOW32)
+            self.d[HFLAGS] = hflags & ~HF_INHIBIT_IRQ
+        if q[EFLAGS] & TF:
             self._raise(delivery.DB)
 
     def _length(self, opcode: int) -> int:
@@ -126,13 +133,13 @@ class PvhVcpu(Vcpu):
     # -- hypercalls
 
     def _vmmcall(self) -> None:
-        q, hflags = self.q, self.d[env.HFLAGS]
+        q, hflags = self.q, self.d[HFLAGS]
         self.now()
         if hflags & HF_CPL:
-            q[env.RAX] = _EPERM
+            q[RAX] = _EPERM
         elif hflags & HF_CS64:
             self.width = 64
-            q[env.RAX] = self._dispatch(self, q[env.RAX], q[env.RDI], q[env.RSI], q[env.RDX], q[env.R10], q[env.R8])
+            q[RAX] = self._dispatch(self, q[RAX], q[RDI], q[RSI], q[RDX], q[R10], q[R8], q[R9])
         else:
             self.width = 32
             q[env.RAX] = self._dispatch(self, q[env.RAX] & _LOW32, q[env.RBX] & _LOW32, q[env.RCX] & _LOW32,
@@ -145,7 +152,7 @@ class PvhVcpu(Vcpu):
         may be there for it."""
         if self._sched.changed and self.slice_changed():
             self._stop()
-        elif self._u8[self._info[self.vcpu]]:  # with no vcpu_info this is machine address 0, where nothing ever is
+        elif self._u8[self._info[self.vcpu]]:
             self.arm_upcall()
 
     # -- events
@@ -153,8 +160,7 @@ class PvhVcpu(Vcpu):
     def _pending_vector(self) -> int:
         """The vector through which an upcall is due, 0 where none is."""
         row = self.vcpu
-        info = self._info[row]
-        if not info or not self._u8[info]:
+        if not self._u8[self._info[row]]:  # with no vcpu_info this is machine address 0, where nothing ever is
             return 0
         return self._own_vector[row] or (self._vector[self.domid] if self._via[self.domid] == VECTOR else 0)
 
@@ -167,34 +173,34 @@ class PvhVcpu(Vcpu):
         vector = self._pending_vector()
         if not vector:
             return
-        if self.q[env.EFLAGS] & delivery.IF and not self.d[env.HFLAGS] & HF_INHIBIT_IRQ:
-            self._upcall(vector)
+        if self.q[EFLAGS] & IF and not self.d[HFLAGS] & HF_INHIBIT_IRQ:
+            # The guest's interrupts are open: let the engine take the vector through the IDT natively.
+            self.upcall_taken(vector)
+            self._request(vector, False)
         else:
-            self.engine.request_interrupt(vector, intercept=True)
-
-    def _upcall(self, vector: int) -> None:
-        """The guest's interrupts are open: let the engine take the vector through the IDT natively."""
-        self.upcall_taken(vector)
-        self.engine.request_interrupt(vector, intercept=False)
+            self._request(vector, True)
 
     def _vintr(self) -> None:
         """The interrupt window.  What was pending may have been handled by polling meanwhile."""
         vector = self._pending_vector()
         if vector:
             self.now()
-            self._upcall(vector)
+            self.upcall_taken(vector)
+            self._request(vector, False)
         else:
             self.engine.cancel_interrupt()
 
     def _hlt(self) -> None:
         self.now()
-        self._advance(self._length(1))
-        if not self.q[env.EFLAGS] & delivery.IF:
-            self.hv.sched.down(self.vcpu)  # as Xen: nothing can wake it, so the vCPU is off
+        self._advance(1)  # nobody writes a HLT with prefixes, and looking would cost as much as all the rest
+        if not self.q[EFLAGS] & IF:
+            self._sched.down(self.vcpu)  # as Xen: nothing can wake it, so the vCPU is off
             self._stop()
-            return
-        self.hv.sched.block(self.vcpu, self._pending_vector() != 0)
-        self.after_call()
+        elif self._pending_vector():
+            self.arm_upcall()
+        else:
+            self._sched.block(self.vcpu)
+            self._stop()
 
     def _pause(self) -> None:
         self.now()

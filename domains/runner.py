@@ -5,9 +5,9 @@ not, it hands the baton to the process that has it.  In one process all vCPUs ar
 the order, and so the trace, is the same.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from time import perf_counter
 
 from abi.types import Domid, VcpuRow
 from domains.vcpu import Vcpu
@@ -15,6 +15,7 @@ from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import RunState
 
 
+_RUNNABLE = int(RunState.RUNNABLE)
 HYPERVISOR = 0
 """The process that is the hypervisor's, in `vcpus.process` and in the baton's table."""
 
@@ -76,20 +77,19 @@ class Runner:
         return Outcome(outcome[0])
 
     def _turn(self, row: VcpuRow, vcpu: Vcpu, now: int) -> None:
-        if self._hv.vcpus.runstate[row] == RunState.RUNNABLE:
-            self._slice(row, vcpu, now)
-        else:
-            self._hv.sched.fire_timers(row, now)
-
-    def _slice(self, row: VcpuRow, vcpu: Vcpu, now: int) -> None:
-        sched = self._hv.sched
-        started = time.perf_counter()
+        """A vCPU of ours is due: run a slice of it, or let its timers fire."""
+        hv = self._hv
+        sched = hv.sched
+        if hv.vcpus.runstate[row] != _RUNNABLE:
+            sched.fire_timers(row, now)
+            return
+        started = perf_counter()
         sched.start(row, now)
         if not sched.changed:
             vcpu.run_slice()
         sched.preempt(row)
-        self._hv.poll_console(vcpu.domid)
-        vcpu.host_seconds += time.perf_counter() - started
+        hv.poll_console(vcpu.domid)
+        vcpu.host_seconds += perf_counter() - started
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._hv.host.outcome[0] = outcome

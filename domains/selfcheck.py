@@ -70,7 +70,7 @@ def selfcheck(meter: BlockMeter) -> None:
 
 def _registers(meter: BlockMeter) -> None:
     """The words of the CPU's structure are where `envlayout` says."""
-    engine = Engine(memoryview(bytearray(LOW)), meter, lambda number: None)
+    engine = Engine(memoryview(bytearray(LOW)), meter, lambda uc, number, data: None)
     uc, q = engine.uc, engine.q
     for index, register in enumerate(_GENERAL):
         uc.reg_write(register, 0x1122334455660000 + index)
@@ -122,7 +122,7 @@ class _Probe:
             low[(page_table >> 3) + index] = _PAGE + index * 4096 | 7
         return root
 
-    def _on_exit(self, number: int) -> None:
+    def _on_exit(self, uc: object, number: int, data: object) -> None:
         self._exits.append(number)
         if self._then is not None and len(self._exits) == 1:
             self._then()

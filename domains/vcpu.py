@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from abi.errno import XenError
 from abi.types import Domid, Gfn, VcpuId, VcpuRow
 from clock.pvclock import NANOSECONDS
+from clock.time_info import REFRESH
 from domains import envlayout as env
 from domains import segments
 from domains.engine import Engine, EngineError
 from domains.guest_memory import LinearMemory
 from domains.native import BlockMeter
 from domains.paging import PageFault, Walker
-from domains.vmcb import EXIT_BASE
+from domains.vmcb import EXIT_BASE, Exit
 from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
 from hypervisor.tables import RunState
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _HOST_BUDGET = 200_000
 """Bytes of code between two looks at the host's clock: about half a millisecond."""
+_REFRESH = REFRESH // 4
+"""Nanoseconds between two looks at whether the guest's time parameters are to be renewed."""
 _READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
 _WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
 """Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
@@ -53,13 +56,17 @@ class Vcpu:
         self._budget = self.engine.budget
         self._started = self._granted = self._end = 0
         hv.local_flush[self.domid] = self.p2m_changed
-        self.exits: dict[int, Callable[[], None]] = {}
         self._stop = self.engine.stop
+        self._vcpu_id, self._events_received = VcpuId(hv.vcpus.vcpu_id[row]), hv.vcpus.events_received
+        self._trace_upcall = hv.trace.upcall
+        self.exits: dict[int, Callable[[], None]] = {EXIT_BASE + Exit.HLT: self._stop}
+        """By the engine's number.  The one here ends `Engine.enter`; a kind puts its own in its place after that."""
         self._sched, self._clock = hv.sched, hv.clock
         self._virtual = hv.clock.virtual
         self._nanoseconds, self._cycles = hv.clock.nanoseconds, hv.clock.cycles
         self._one_to_one = self._virtual and hv.clock.frequency == NANOSECONDS
         """A cycle is a nanosecond."""
+        self._refresh = 0
         self._fresh = True
         self.symbol: Callable[[int], str] = lambda address: ""
         self.host_seconds = 0.0
@@ -89,16 +96,21 @@ class Vcpu:
         if self.hv.domains.flush[self.domid]:
             self.hv.domains.flush[self.domid] = 0
             self.p2m_changed()
-        self._started = self._local_time[row]
+        self._started = started = self._local_time[row]
         self._sched.changed = False
-        self._end = self._sched.slice_end
-        self._granted = self._cycles(self._end - self._started) if self._virtual else _HOST_BUDGET
-        self._budget[0] = self._granted
+        self._end = end = self._sched.slice_end
+        if self._one_to_one:
+            granted = end - started
+        else:
+            granted = self._cycles(end - started) if self._virtual else _HOST_BUDGET
+        self._granted = self._budget[0] = granted
         try:
             if self._fresh:
                 self._fresh = False
-                self.hv.trace.start(self.domid, self._started, VcpuId(vcpus.vcpu_id[row]))
-            update_areas(self.hv, self)
+                self.hv.trace.start(self.domid, started, VcpuId(vcpus.vcpu_id[row]))
+            if started >= self._refresh or vcpus.runstate_area[row]:
+                self._refresh = started + _REFRESH
+                update_areas(self.hv, self)
             self.arm_upcall()
             while True:
                 self.engine.run()
@@ -122,8 +134,8 @@ class Vcpu:
     def upcall_taken(self, vector: int) -> None:
         """Account for an upcall that the guest gets now."""
         row = self.vcpu
-        self.hv.vcpus.events_received[row] += 1
-        self.hv.trace.upcall(self.domid, self._local_time[row], VcpuId(self.hv.vcpus.vcpu_id[row]), vector)
+        self._events_received[row] += 1
+        self._trace_upcall(self.domid, self._local_time[row], self._vcpu_id, vector)
 
     def slice_changed(self) -> bool:
         """After a call into the hypervisor: True where the slice is over; a shortened slice is taken over."""
@@ -133,7 +145,9 @@ class Vcpu:
             return True
         end = sched.slice_end
         if end != self._end and self._virtual:
-            shortened = self._cycles(self._end - self._started) - self._cycles(end - self._started)
+            shortened = self._end - end
+            if not self._one_to_one:
+                shortened = self._cycles(self._end - self._started) - self._cycles(end - self._started)
             self._granted -= shortened
             self._budget[0] -= shortened
             self._end = end
@@ -197,7 +211,7 @@ class Vcpu:
 
     # -- exits
 
-    def _on_exit(self, number: int) -> None:
+    def _on_exit(self, _uc: object, number: int, _data: object) -> None:
         try:
             handler = self.exits.get(number)
             if handler is not None:

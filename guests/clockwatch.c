@@ -45,8 +45,9 @@ static void add_lateness(struct lateness *late, uint64_t due, uint64_t fired_tim
 }
 
 static void report(const char *name, const struct lateness *late, unsigned int count, uint64_t limit) {
-    check(late->early == 0 && late->largest <= limit, "%s: %u firings, %u early, at most %" PRIu64 " ns late, mean %" PRIu64,
-          name, count, late->early, late->largest, count ? late->sum / count : 0);
+    check(late->early == 0 && late->largest <= limit,
+          "%s: %u firings, %u early, at most %" PRIu64 " ns late, mean %" PRIu64, name, count, late->early,
+          late->largest, count ? late->sum / count : 0);
 }
 
 static void watch_singleshot(const char *name, unsigned int count, uint64_t limit, bool domain_timer) {
@@ -89,8 +90,8 @@ static void watch_drift(void) {
     uint64_t by_tsc = ticks_to_ns(read_tsc() - tsc), by_clock = monotonic_ns() - start;
     struct wall_time later = wall_clock();
     uint64_t by_wall = (later.seconds - wall.seconds) * SECOND + later.nanoseconds - wall.nanoseconds;
-    printf("a second: %" PRIu64 " ns by the clock, %" PRIu64 " by the TSC, %" PRIu64 " by the calendar\n", by_clock, by_tsc,
-           by_wall);
+    printf("a second: %" PRIu64 " ns by the clock, %" PRIu64 " by the TSC, %" PRIu64 " by the calendar\n", by_clock,
+           by_tsc, by_wall);
     int64_t drift = (int64_t)(by_wall - by_clock);
     check(drift > -(int64_t)MILLISECOND && drift < (int64_t)MILLISECOND, "drift of clock and calendar: %" PRId64 " ns",
           drift);

@@ -41,7 +41,8 @@ static void try_forbidden(void) {
     int status = grant_unmap(&never);
     check(status == GNTST_bad_handle, "unmapping a wild handle is refused: %s", gntst_name(status));
     int vector = probe_write(to_read[0].address, 0xFF);
-    check(vector == TRAP_GP || vector == TRAP_PF, "a write through a read-only mapping is refused: exception %d", vector);
+    check(vector == TRAP_GP || vector == TRAP_PF,
+          "a write through a read-only mapping is refused: exception %d", vector);
     check(wrong_bytes(to_read[0].address, FROM_WRITER, 0) == 0, "and nothing was written");
 }
 

@@ -90,7 +90,8 @@ int main(void) {
     check_answers();
     check(signals > 0, "the reader's signal came as an upcall");
     const uint32_t *refs = meeting.page->refs[OFFERER];
-    check(grant_in_use(refs[0]) && !grant_revoke(refs[0]), "reference %u cannot be revoked while it is mapped", refs[0]);
+    check(grant_in_use(refs[0]) && !grant_revoke(refs[0]),
+          "reference %u cannot be revoked while it is mapped", refs[0]);
     read_peers_pages(peer);
     refused(peer, WILD_REF, GNTST_bad_gntref, "a wild reference");
     refused(NOBODY, refs[0], GNTST_bad_domain, "a reference of no domain");

@@ -207,5 +207,5 @@ class Hypervisor:
         current = self.sched.current
         if current is not None:
             vcpus = self.vcpus
-            self.trace.event(Domid(vcpus.domid[current]), vcpus.local_time[current], VcpuId(vcpus.vcpu_id[current]),
+            self.trace.event(vcpus.domid[current], vcpus.local_time[current], vcpus.vcpu_id[current],  # type: ignore[arg-type]
                              receiver, port)

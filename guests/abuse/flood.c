@@ -31,7 +31,8 @@ static int endure(uint16_t peer, unsigned int naps) {
         sleep_ns(1 * MILLISECOND);
     uint64_t took = monotonic_ns() - start;
     event_close(meeting.port);
-    printf("victim: %lu upcalls during %u naps of 1 ms, which took %" PRIu64 " us\n", received, naps, took / MICROSECOND);
+    printf("victim: %lu upcalls during %u naps of 1 ms, which took %" PRIu64 " us\n", received, naps,
+           took / MICROSECOND);
     check(received > 0, "the flood came");
     return checks_failed("victim");
 }

@@ -1,4 +1,4 @@
-/* Giving pages away.  A free entry has no flags, so Xen does not look at its frame: the list of free ones goes there. */
+/* Giving pages away.  Xen does not look at the frame of an entry without flags: the list of free ones goes there. */
 #include "grants.h"
 
 #include "atomic.h"

@@ -43,6 +43,7 @@ refs = st.integers(0, REFS - 1)
 spots = st.integers(FIRST_SPOT, FIRST_SPOT + SPOTS - 1)
 gfns = st.one_of(st.integers(0, PAGES - 1), st.integers(0, PAGES - 1), st.integers(PAGES, PAGES), spots)
 usually = st.sampled_from([True, True, True, False])
+seldom = st.sampled_from([False, False, False, False, False, True])
 
 
 @dataclass
@@ -158,9 +159,14 @@ class Grants(RuleBasedStateMachine):
             self.host.grant(granter, ref, to, gfn, flags)
             self.entries[granter, ref] = Entry(flags, to, gfn, bool(self.users(granter, ref)))
 
-    @rule(granter=domids, ref=refs)
-    def revoke(self, granter: int, ref: int) -> None:
-        if granter in self.alive:
+    @rule(granter=domids, ref=refs, to=domids, gfn=st.integers(0, PAGES - 1), spot=spots, readonly=st.booleans())
+    def grant_and_map(self, granter: int, ref: int, to: int, gfn: int, spot: int, readonly: bool) -> None:
+        self.grant(granter, ref, to, gfn, False)
+        self.map(to, granter, ref, spot, readonly, True)
+
+    @rule(granter=domids, ref=refs, really=usually)
+    def revoke(self, granter: int, ref: int, really: bool) -> None:
+        if really and granter in self.alive:
             self.host.revoke(granter, ref)
             entry = self.entries[granter, ref]
             self.entries[granter, ref] = Entry(0, entry.to, entry.gfn, bool(self.users(granter, ref)))
@@ -238,17 +244,24 @@ class Grants(RuleBasedStateMachine):
         for mfn in self.owned:
             assert self.host.arena.page(Mfn(mfn)) == before[mfn << 12:(mfn + 1) << 12]
 
-    @rule(domid=domids, gfn=st.integers(0, PAGES - 1))
-    def give_a_page_back(self, domid: int, gfn: int) -> None:
+    @rule(domid=domids, gfn=st.integers(0, PAGES - 1), really=seldom)
+    def give_a_page_back(self, domid: int, gfn: int, really: bool) -> None:
         found = self.page(domid, gfn)
-        if domid in self.alive and found is not None:
+        if really and domid in self.alive and found is not None:
             del self.host.memory.p2m[Domid(domid)][Gfn(gfn)]
             del self.owned[found[0]]
             self.host.memory.put_page(found[0])
 
-    @rule(domid=domids)
-    def die(self, domid: int) -> None:
-        if domid in self.alive:
+    @rule(domid=domids, gfn=st.integers(0, PAGES - 1))
+    def take_a_page(self, domid: int, gfn: int) -> None:
+        if domid in self.alive and self.page(domid, gfn) is None:
+            mfn = self.host.memory.allocate_xen_frame(Domid(domid))
+            self.host.memory.p2m[Domid(domid)][Gfn(gfn)] = mfn, P2mType.RAM_RW
+            self.owned[mfn] = domid
+
+    @rule(domid=domids, really=seldom)
+    def die(self, domid: int, really: bool) -> None:
+        if really and domid in self.alive:
             self.alive.remove(domid)
             self.host.grants = self.grants
             self.host.die(Domid(domid))

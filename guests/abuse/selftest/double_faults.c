@@ -14,8 +14,9 @@ static void on_double_fault(struct trap_frame *frame) {
 
 static void expect_double_fault(const char *what) {
     bool own_stack = handler_stack < ist_top(IST_DOUBLE_FAULT) && handler_stack >= ist_top(IST_DOUBLE_FAULT) - IST_SIZE;
-    check(last_fault.vector == TRAP_DF && last_fault.error == 0 && own_stack, "%s: exception %d(%lx), on %s stack", what,
-          last_fault.vector, last_fault.error, own_stack ? "its own" : "another");
+    check(last_fault.vector == TRAP_DF && last_fault.error == 0 && own_stack,
+          "%s: exception %d(%lx), on %s stack", what, last_fault.vector, last_fault.error,
+          own_stack ? "its own" : "another");
     handler_stack = 0;
 }
 

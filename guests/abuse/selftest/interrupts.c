@@ -55,7 +55,8 @@ static void test_halt(void) {
     timer_singleshot(start + 2 * MILLISECOND, false);
     wait_for(upcalls);
     uint64_t took = monotonic_ns() - start;
-    check(took >= 2 * MILLISECOND && took < 1 * SECOND, "HLT until a timer: %" PRIu64 " us of 2000", took / MICROSECOND);
+    check(took >= 2 * MILLISECOND && took < 1 * SECOND,
+          "HLT until a timer: %" PRIu64 " us of 2000", took / MICROSECOND);
     event_close(timer);
 }
 

@@ -1,6 +1,6 @@
 /* Is this processor one?  Exceptions, interrupts, privilege, CPUID and MSRs, as a kernel meets them.
  *
- * Command line: only=processor|exceptions|double|interrupts|ring3
+ * Command line: only=library|processor|exceptions|double|interrupts|ring3
  */
 #include "selftest.h"
 
@@ -8,8 +8,8 @@ static const struct {
     const char *name;
     void (*run)(void);
 } parts[] = {
-    {"processor", test_processor},   {"exceptions", test_exceptions}, {"double", test_double_faults},
-    {"interrupts", test_interrupts}, {"ring3", test_ring3},
+    {"library", test_library},       {"processor", test_processor},   {"exceptions", test_exceptions},
+    {"double", test_double_faults},  {"interrupts", test_interrupts}, {"ring3", test_ring3},
 };
 
 int main(void) {

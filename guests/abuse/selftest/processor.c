@@ -14,7 +14,8 @@ static void test_cpuid(void) {
     check(cpuid(0x80000001, 0).edx >> 20 & 1, "CPUID says that pages can be NX");
     check(hypervisor.cpuid_last >= base + 4, "Xen's leaves go up to 0x%x", hypervisor.cpuid_last);
     uint32_t version = cpuid(base + 1, 0).eax;
-    check(version == (uint32_t)hypercall_xen_version(XENVER_version, 0), "leaf 1 agrees with xen_version: 0x%x", version);
+    check(version == (uint32_t)hypercall_xen_version(XENVER_version, 0),
+          "leaf 1 agrees with xen_version: 0x%x", version);
     struct cpuid pages = cpuid(base + 2, 0);
     check(pages.eax >= 1, "leaf 2: %u hypercall pages by MSR 0x%x", pages.eax, pages.ebx);
     check(hypervisor.domid != NO_DOMID && hypervisor.domid > 0, "leaf 4: domain %u", hypervisor.domid);
@@ -43,7 +44,8 @@ static void test_msrs(void) {
 static void test_hypercall_ways(void) {
     long by_page = hypercall_xen_version(XENVER_version, 0);
     long by_instruction = hypercall_raw(__HYPERVISOR_xen_version, XENVER_version, 0, 0, 0, 0);
-    check(by_page == by_instruction, "a hypercall by the page and by the instruction: %lx, %lx", by_page, by_instruction);
+    check(by_page == by_instruction,
+          "a hypercall by the page and by the instruction: %lx, %lx", by_page, by_instruction);
 }
 
 void test_processor(void) {

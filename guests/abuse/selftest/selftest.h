@@ -3,6 +3,7 @@
 #include "guest.h"
 #include "pvh64.h"
 
+void test_library(void);
 void test_processor(void);
 void test_exceptions(void);
 void test_double_faults(void);

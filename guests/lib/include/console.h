@@ -1,4 +1,4 @@
-/* Where text goes: the console ring, the console_io hypercall or the debug port (command line: console=ring|io|port). */
+/* Where text goes: the console ring, the console_io hypercall or the debug port (console=ring|io|port). */
 #pragma once
 #include <stddef.h>
 

@@ -31,7 +31,7 @@ void idt_init(void);
 void xen_init(void);
 void memory_map_init(const struct hvm_start_info *info);
 
-/* The page-table entry that decides on an address below 4 GiB, of 4 KiB or of 2 MiB.  Call flush_tlb() after changes. */
+/* The page-table entry, of 4 KiB or 2 MiB, that decides on an address below 4 GiB.  After changes: flush_tlb(). */
 unsigned long *page_entry(uintptr_t address);
 void flush_tlb(void);
 /* Let ring 3 reach the page at `address`. */
