@@ -61,6 +61,8 @@ class Errno(IntEnum):
 class XenError(Exception):
     """A hypercall fails with `errno`; the dispatcher turns it into the return value `-errno`."""
 
-    def __init__(self, errno: Errno) -> None:
-        super().__init__(errno.name)
+    def __init__(self, errno: Errno) -> None:  # a hot path: BaseException.__new__ keeps the argument for pickling
         self.errno = errno
+
+    def __str__(self) -> str:
+        return self.errno.name

@@ -43,6 +43,7 @@ class Section(NamedTuple):
     entsize: int
     data: memoryview
     """What of it lies in the file."""
+    info: int
 
 
 class _Class(NamedTuple):
@@ -136,6 +137,11 @@ class Elf:
         return self.segments[-1].end
 
     @property
+    def header(self) -> memoryview:
+        """The ELF header."""
+        return self._data[:_IDENT + self._class.ehdr.size]
+
+    @property
     def note_segments(self) -> list[memoryview]:
         """What lies in the file of each PT_NOTE, also where the header says that there is more."""
         return [self._data[offset:offset + filesz]
@@ -151,8 +157,8 @@ class Elf:
         names = data[raw[self._shstrndx][4]:][:raw[self._shstrndx][5]]
         return tuple(
             Section(string_at(names, name), kind, addr, link, entsize,
-                    data[:0] if kind == SHT_NOBITS else data[offset:offset + length])
-            for name, kind, _, addr, offset, length, link, _, _, entsize in raw)
+                    data[:0] if kind == SHT_NOBITS else data[offset:offset + length], info)
+            for name, kind, _, addr, offset, length, link, info, _, entsize in raw)
 
     def section(self, name: str) -> Section | None:
         """The first section called `name`."""

@@ -91,6 +91,7 @@ class Engine:
         self._budget = ctypes.c_int64(1 << 62)
         self.budget = env.view(ctypes.addressof(self._budget), 8, "q")
         self._running = False
+        self._parked: tuple[bytes, int] | None = None
         self._hook = HOOK(on_exit)
         self._begin = ctypes.c_uint64()
         self._hooks: list[object] = []
@@ -170,8 +171,32 @@ class Engine:
         self._begin.value = self.q[env.RIP]
         status = _EMU_START(self._handle, self._begin, _UNTIL, _NO_LIMIT, _NO_COUNT)
         self._running = False
+        if self._parked is not None:
+            self._unpark(*self._parked)
         if status:
             raise EngineError(f"uc_emu_start: {uclib.uc_strerror(status).decode()}")
+
+    def park(self) -> None:
+        """In a hook inside a block: set the CPU's state aside, in which `run` will leave it.
+
+        The engine goes on behind the hooked instruction until the block ends or, without any memory, at the first
+        access; that comes to nothing.  `on_exit` is still called for it, and has to do nothing while `parked`.
+        """
+        self._parked = bytes(self.q.cast("B")), self.rflags()
+        self.q[env.NESTED_CR3] = _EMPTY_ROOT
+        self.flush_tlb()
+        self.stop()
+
+    @property
+    def parked(self) -> bool:
+        """Between `park` and the end of `run`."""
+        return self._parked is not None
+
+    def _unpark(self, state: bytes, flags: int) -> None:
+        self._parked = None
+        self.q.cast("B")[:] = state
+        self.set_rflags(flags)
+        self.flush_tlb()
 
     def stop(self) -> None:
         """Make `run` return; only from inside `on_exit`."""

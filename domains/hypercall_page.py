@@ -21,3 +21,24 @@ def hvm_page() -> bytes:
             code = b"\x0f\x0b"
         page[number * ENTRY_SIZE:number * ENTRY_SIZE + len(code)] = code
     return bytes(page)
+
+
+@cache
+def pv_page(width: int) -> bytes:
+    """For PV guests.  64-bit: SYSCALL, which destroys RCX and R11, between a push and a pop of both; 32-bit: int 0x82.
+
+    The entry of `iret` does not come back: it leaves on the stack what `struct iret_context` begins with.
+    """
+    page = bytearray(b"\xcc" * ENTRIES * ENTRY_SIZE)
+    for number in range(ENTRIES):
+        load = b"\xb8" + struct.pack("<I", number)
+        if width == 64:  # push rcx; push r11; mov eax, number; syscall; pop r11; pop rcx; ret
+            code = b"\x51\x41\x53" + load + b"\x0f\x05\x41\x5b\x59\xc3"
+            if number == Hypercall.iret:  # push rcx; push r11; push rax; mov eax, number; syscall
+                code = b"\x51\x41\x53\x50" + load + b"\x0f\x05"
+        else:  # mov eax, number; int 0x82; ret
+            code = load + b"\xcd\x82\xc3"
+            if number == Hypercall.iret:  # push eax; mov eax, number; int 0x82
+                code = b"\x50" + load + b"\xcd\x82"
+        page[number * ENTRY_SIZE:number * ENTRY_SIZE + len(code)] = code
+    return bytes(page)

@@ -32,6 +32,16 @@ def elf_image(data: bytes) -> bytes:
     raise ImageError(f"not a kernel: compressed more than {_NESTED} times")
 
 
+HEAD = 0x206
+"""Bytes of a file that `may_be_kernel` has to see."""
+
+
+def may_be_kernel(head: bytes) -> bool:
+    """Whether a file that begins with `head` is worth giving to `elf_image`, which then says what is wrong with it."""
+    packed = (*(magic for magic, _ in _DECOMPRESSORS), *(magic for magic, _ in _UNSUPPORTED))
+    return head.startswith((b"\x7fELF", *packed)) or head[_HEADER:_HEADER + 4] == b"HdrS"
+
+
 def _bzimage_payload(data: bytes) -> bytes | None:
     """The compressed kernel in a bzImage (Linux's x86 boot protocol), None where `data` is no bzImage."""
     if len(data) < _PAYLOAD_LENGTH + 4 or data[_BOOT_FLAG:_BOOT_FLAG + 2] != b"\x55\xaa" \

@@ -3,12 +3,8 @@
 Every exit happens in place, in the engine's hook; the guest goes on when the handler returns.
 """
 
-import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from unicorn import UC_HOOK_INSN
-from unicorn.x86_const import UC_X86_INS_IN, UC_X86_INS_OUT
 
 from abi.cpuid import XEN_HYPERCALL_MSR
 from abi.errno import Errno
@@ -19,9 +15,11 @@ from domains import envlayout as env
 from domains.cpuid import ENGINE_FEATURES, Cpuid, xen_leaves
 from domains.delivery import IF, TF, Delivery, TripleFault
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RIP, RSI
+from domains.fast_calls import FastCalls
 from domains.msr import MsrFault, Msrs
 from domains.native import BlockMeter
 from domains.null_mmio import NullMmio
+from domains.port_hooks import PortHooks
 from domains.ports import Ports
 from domains.segments import HF_CPL, HF_CS64, HF_INHIBIT_IRQ, flat, update_hflags
 from domains.segments import write as write_segment
@@ -36,15 +34,19 @@ _PLAIN = HF_CS64 | HF_INHIBIT_IRQ
 _EPERM = -Errno.EPERM & (1 << 64) - 1
 _LOW32 = 0xFFFFFFFF
 _VMCALL = b"\x0f\x01\xc1"
+_ARGUMENTS64, _ARGUMENTS32 = (RDI, RSI, RDX, R10, R8, R9), (env.RBX, env.RCX, RDX, RSI, RDI)
 _PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
 VECTOR = CallbackVia.VECTOR
 """HVM_PARAM_CALLBACK_IRQ of this type: upcalls come as an interrupt vector."""
-_IN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
-_OUT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
+_PAUSE, _CONTINUED = 1_000, 100_000
+"""Nanoseconds of virtual time that PAUSE takes, and a hypercall between two of its parts.  Both are far more than the
+work that they are, so that who spins for a far timer gets there, and who asks for endless work is not the only one."""
 
 
 class PvhVcpu(Vcpu):
     """One vCPU of a PVH domain, with its upcall as an interrupt vector (HVM_PARAM_CALLBACK_IRQ)."""
+
+    flushes_at_exit = True
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
         super().__init__(hv, row, meter)
@@ -54,14 +56,15 @@ class PvhVcpu(Vcpu):
         self.msrs = Msrs(engine, self.tsc, XEN_HYPERCALL_MSR, self._fill_hypercall_page)
         self.ports = Ports(lambda data: hv.console_lines.write(self.domid, data))
         self.null_mmio = NullMmio(engine, hv.arena, hv.memory, self.domid)
-        self._in, self._out = _IN(self._port_in), _OUT(self._port_out)
-        engine.add_hook(UC_HOOK_INSN, self._in, None, ctypes.c_int(UC_X86_INS_IN))
-        engine.add_hook(UC_HOOK_INSN, self._out, None, ctypes.c_int(UC_X86_INS_OUT))
+        self.port_hooks = PortHooks(engine, self.walker, hv.arena, self.ports, self._raise, self.park, self.failed)
+        self.fast_calls = FastCalls(engine, self._raise)
         self._dispatch = hv.dispatcher.dispatch
         self._u8, self._info = hv.arena.u8, hv.vcpus.info
         self._via, self._vector = hv.domains.callback_via_type, hv.domains.callback_vector
         self._request = engine.request_interrupt
         self._own_vector = hv.params.upcall_vector
+        self._restarted = False
+        self._pause_cycles, self._continued_cycles = self._cycles(_PAUSE), self._cycles(_CONTINUED)
 
     def _install_exits(self) -> None:
         self.exits |= {EXIT_BASE + code: handler for code, handler in {
@@ -144,8 +147,22 @@ class PvhVcpu(Vcpu):
             self.width = 32
             q[env.RAX] = self._dispatch(self, q[env.RAX] & _LOW32, q[env.RBX] & _LOW32, q[env.RCX] & _LOW32,
                                         q[env.RDX] & _LOW32, q[env.RSI] & _LOW32, q[env.RDI] & _LOW32) & _LOW32
-        self._advance(3)
+        if self._restarted:
+            self._restarted = False
+        else:
+            self._advance(3)
         self.after_call()
+
+    def restart(self, arguments: tuple[int, ...]) -> None:
+        """The hypercall is to go on, with these arguments, when others have had their turn: see `Restartable`."""
+        registers = _ARGUMENTS64 if self.width == 64 else _ARGUMENTS32
+        for register, argument in zip(registers, arguments, strict=False):
+            self.q[register] = argument
+        self._restarted = True
+        if self._virtual:
+            self._budget[0] -= self._continued_cycles
+        else:
+            self._stop()
 
     def after_call(self) -> None:
         """Look at what the hypervisor did: the vCPU may have to stop, its slice may have become shorter, an event
@@ -203,6 +220,8 @@ class PvhVcpu(Vcpu):
             self._stop()
 
     def _pause(self) -> None:
+        if self._virtual:
+            self._budget[0] -= self._pause_cycles
         self.now()
         self._advance(2)
         self.hv.sched.yield_(self.vcpu)
@@ -298,13 +317,7 @@ class PvhVcpu(Vcpu):
         self.hv.triple_fault(self.domid, f"{fault} at {self.where()}")
         self._stop()
 
-    # -- ports and the hypercall page
-
-    def _port_in(self, _uc: object, port: int, size: int, _data: object) -> int:
-        return self.ports.read(port, size)
-
-    def _port_out(self, _uc: object, port: int, size: int, value: int, _data: object) -> None:
-        self.ports.write(port, size, value)
+    # -- the hypercall page
 
     def _fill_hypercall_page(self, value: int) -> None:
         """A write to the hypercall MSR: guest-physical page address, its low 12 bits the page's number (0)."""

@@ -48,6 +48,7 @@ class Runner:
         """Take turns until the run has ended.  To be called with the baton."""
         hv = self._hv
         host, sched, due, process = hv.host, hv.sched, hv.vcpus.due, hv.vcpus.process
+        virtual, mine = hv.clock.virtual, self._mine
         outcome, request, stop = host.outcome, host.request, host.stop
         while not outcome[0]:
             if request[0]:
@@ -63,10 +64,10 @@ class Runner:
             row = sched.pick()
             if row is None:
                 return self._end(Outcome.DEADLOCK)
-            vcpu = self._mine.get(row)
+            vcpu = mine.get(row)
             if vcpu is None:
                 self._hand_over(process[row])
-            elif hv.clock.virtual:
+            elif virtual:
                 self._turn(row, vcpu, 0)
             else:
                 now = hv.clock.now()

@@ -21,6 +21,7 @@ from domains.paging import PageFault, Walker
 from domains.vmcb import EXIT_BASE, Exit
 from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
+from hypervisor.p2m import EVERY_PAGE
 from hypervisor.tables import RunState
 from hypervisor.vcpu_areas import update_areas
 
@@ -36,11 +37,25 @@ _WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
 """Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
 
 
+class _Stopping(dict[int, Callable[[], None]]):
+    """In the place of a vCPU's `exits`: whatever happens stops the engine."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def get(self, number: int, default: object = None) -> Callable[[], None]:
+        return self._stop
+
+
 class Vcpu:
     """One vCPU; implements `hypervisor.call.Call`.
 
     `run_slice` runs the guest until the scheduler's `slice_end`, or until the vCPU blocks, yields or shuts down.
     """
+
+    flushes_at_exit = False
+    """All of this kind's calls into the hypervisor are made from `_on_exit`."""
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
         self.hv, self.vcpu = hv, row
@@ -66,8 +81,13 @@ class Vcpu:
         self._nanoseconds, self._cycles = hv.clock.nanoseconds, hv.clock.cycles
         self._one_to_one = self._virtual and hv.clock.frequency == NANOSECONDS
         """A cycle is a nanosecond."""
+        self.stale = False
+        """The engine's translations are to be flushed at the end of this exit."""
         self._refresh = 0
         self._fresh = True
+        self._unsettled = False
+        self._interrupted: KeyboardInterrupt | None = None
+        self._parked_exits: dict[int, Callable[[], None]] | None = None
         self.symbol: Callable[[int], str] = lambda address: ""
         self.host_seconds = 0.0
 
@@ -95,7 +115,10 @@ class Vcpu:
         row, vcpus = self.vcpu, self.hv.vcpus
         if self.hv.domains.flush[self.domid]:
             self.hv.domains.flush[self.domid] = 0
-            self.p2m_changed()
+            self.p2m_changed(EVERY_PAGE)
+        if self.stale:
+            self.stale = False
+            self.engine.flush_tlb()
         self._started = started = self._local_time[row]
         self._sched.changed = False
         self._end = end = self._sched.slice_end
@@ -114,6 +137,8 @@ class Vcpu:
             self.arm_upcall()
             while True:
                 self.engine.run()
+                if self._unsettled:
+                    self._settle()
                 vcpus.work[row] += self._granted - self._budget[0]
                 now = self.now()
                 if not self._virtual and self._runstate[row] == RunState.RUNNING and now < self._sched.slice_end:
@@ -169,11 +194,21 @@ class Vcpu:
         (self._writable_frames if write else self._frames)[gfn] = mfn << 12
         return mfn << 12
 
-    def p2m_changed(self) -> None:
-        """The domain's p2m lost or changed an entry: forget every translation."""
-        self._frames.clear()
-        self._writable_frames.clear()
-        self.engine.flush_tlb()
+    def p2m_changed(self, gfn: int) -> None:
+        """The domain's p2m lost or changed an entry: forget the translations of this page, or of all (EVERY_PAGE).
+
+        The engine's own are forgotten before the guest goes on: at the end of an exit, once for all that it changed.
+        """
+        if gfn == EVERY_PAGE:
+            self._frames.clear()
+            self._writable_frames.clear()
+        else:
+            self._frames.pop(gfn, None)
+            self._writable_frames.pop(gfn, None)
+        if self.flushes_at_exit:
+            self.stale = True
+        else:
+            self.engine.flush_tlb()
 
     def peek_at(self, address: int, size: int) -> bytes:
         """Up to `size` bytes of code at guest-linear `address`; fewer where a page is not there."""
@@ -216,6 +251,9 @@ class Vcpu:
             handler = self.exits.get(number)
             if handler is not None:
                 handler()
+                if self.stale:
+                    self.stale = False
+                    self.engine.flush_tlb()
             elif number < EXIT_BASE:
                 self.software_interrupt(number)
             else:
@@ -223,8 +261,30 @@ class Vcpu:
         except GuestCrash as error:
             self.crash(str(error))
         except BaseException as error:
-            self.hv.internal_error(self.domid, traceback.format_exc())
-            self.crash(f"internal error, {type(error).__name__}: {error}")
+            self.failed(error, traceback.format_exc())
+
+    def failed(self, error: BaseException, text: str) -> None:
+        """Something came out of a hook's Python code, with traceback `text`: the guest pays for it, Ctrl-C goes on."""
+        if isinstance(error, KeyboardInterrupt):
+            self._interrupted, self._unsettled = error, True
+            self._stop()
+            return
+        self.hv.internal_error(self.domid, text)
+        self.crash(f"internal error, {type(error).__name__}: {error}")
+
+    def park(self) -> None:
+        """In a hook inside a block: the CPU's state is as the guest is to go on in, whatever the block's rest does."""
+        self.engine.park()
+        self._parked_exits, self.exits = self.exits, _Stopping(self._stop)
+        self._unsettled = True
+
+    def _settle(self) -> None:
+        """After `Engine.run`: what a hook could not do itself."""
+        self._unsettled = False
+        if self._parked_exits is not None:
+            self.exits, self._parked_exits = self._parked_exits, None
+        if self._interrupted is not None:
+            raise self._interrupted
 
     def software_interrupt(self, vector: int) -> None:
         """INT n, with RIP already behind it."""

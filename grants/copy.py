@@ -69,13 +69,14 @@ class GrantCopies:
             raise GrantError(GrantStatus.bad_gntref)
         row = granter * self._refs + ref
         pin = self._pin[row]
-        if pin:
-            if self._grantee[row] != copier or pin & (HOST_READ if readonly else HOST_WRITE) << FULL:
-                raise GrantError(GrantStatus.general_error)
-            if readonly or pin & WRITERS:
-                return self._frame[row]
         entries = self._entries[self._version[granter]]
-        gfn = entries.claim(granter, ref, copier, readonly, pin != 0, False)
-        entries.clear(granter, ref, (0 if pin else GTF_reading) | (0 if readonly else GTF_writing))
-        mfn = frame_to_copy(self._memory, granter, gfn, readonly, True)
-        return self._frame[row] if pin else mfn
+        if not pin:
+            gfn = entries.claim(granter, ref, copier, readonly, False, False)
+            entries.clear(granter, ref, GTF_reading if readonly else GTF_reading | GTF_writing)
+            return frame_to_copy(self._memory, granter, gfn, readonly, True)
+        if self._grantee[row] != copier or pin & (HOST_READ if readonly else HOST_WRITE) << FULL:
+            raise GrantError(GrantStatus.general_error)
+        if not readonly and not pin & WRITERS:
+            entries.claim(granter, ref, copier, False, True, False)
+            entries.clear(granter, ref, GTF_writing)
+        return self._frame[row]

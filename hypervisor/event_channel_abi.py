@@ -97,7 +97,10 @@ class Upcalls:
         """End the SCHEDOP_poll of every vCPU that waits for `port`, or for several ports."""
         poll_port = self._poll_port
         first = self._vcpu_base[domid]
-        for row in range(first, first + self._vcpu_count[domid]):
+        count = self._vcpu_count[domid]
+        if count == 1 and not poll_port[first]:
+            return
+        for row in range(first, first + count):
             polled = poll_port[row]
             if polled and (polled == port or polled < 0):
                 poll_port[row] = 0

@@ -4,7 +4,7 @@ A frame lives as long as its allocation or a reference does.  When a domain give
 goes; mappings of grants and foreign mappings are references, and the last of them to go frees the frame.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import ClassVar
 
@@ -71,6 +71,8 @@ class Frames:
         self._all_refs = numpy.frombuffer(table.refs, numpy.uint32)
         self.gfns = numpy.frombuffer(table.gfn, numpy.uint64)
         """The M2P, writable."""
+        self.freed: Callable[[int, int], None] | None = None
+        """Told the first frame and the number of those that go back to the heap, while they still have an owner."""
 
     def format(self, first: int, pool: int) -> None:
         """Make a new host's heap: frames below `first` are not memory, the `pool` frames from there are Xen's own."""
@@ -157,6 +159,8 @@ class Frames:
 
     def _free(self, mfn: Mfn, count: int) -> None:
         """Hand frames of one owner that nobody holds to the heap."""
+        if self.freed is not None:
+            self.freed(mfn, count)
         if self._kind[mfn] == FrameKind.RAM:
             self._tot_pages[self._owner[mfn]] -= count
         self.heap.free(mfn, count)

@@ -39,6 +39,7 @@ from hypervisor.pv_tables import (
     PageTypeTable,
     PvDomainTable,
     PvHostTable,
+    PvNestedTable,
     PvVcpuTable,
     TrapTable,
 )
@@ -101,8 +102,8 @@ class HostShape:
             (ActiveTable, domains * DEFAULT_MAX_GRANT_FRAMES * ENTRIES_PER_FRAME),
             (MaptrackTable, domains * DEFAULT_MAX_MAPTRACK_FRAMES * HANDLES_PER_FRAME),
             (PageTypeTable, self.frames), (M2p32Table, self.frames), (PvHostTable, 1), (PvDomainTable, domains),
-            (PvVcpuTable, vcpus), (TrapTable, vcpus * TRAPS), (GdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
-            (LdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
+            (PvNestedTable, domains), (PvVcpuTable, vcpus), (TrapTable, vcpus * TRAPS),
+            (GdtFrameTable, vcpus * DESCRIPTOR_FRAMES), (LdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
         ]
 
     @property
@@ -118,15 +119,20 @@ class HostState:
         self.shape = shape
         self.arena = Arena(buffer)
         self._tables: dict[type[Table], Table] = {}
+        self._offsets: dict[type[Table], int] = {}
         offset = shape.frames * PAGE_SIZE
         for table, rows in shape.tables():
             size = _pages(table.size(rows))
-            self._tables[table] = table(buffer[offset:offset + size], rows)
+            self._tables[table], self._offsets[table] = table(buffer[offset:offset + size], rows), offset
             offset += size
 
     def table(self, kind: type[T]) -> T:
         """The host's table of this kind."""
         return cast(T, self._tables[kind])
+
+    def address(self, kind: type[Table]) -> int:
+        """The machine address of the host's table of this kind, the first byte of a page."""
+        return self._offsets[kind]
 
 
 def _pages(size: int) -> int:

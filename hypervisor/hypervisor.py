@@ -28,10 +28,13 @@ from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
 from hypervisor.hypercalls import ROWS, Row
 from hypervisor.memory import Memory, MemoryTable
 from hypervisor.p2m import P2m, P2mTable
+from hypervisor.pv import PvMemory
+from hypervisor.pv_grants import PvMapping
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, VcpuTable
 from hypervisor.trace import Trace
 from hypervisor.unimplemented import Unimplemented
+from hypervisor.vcpu_info import release_vcpu_infos
 from hypervisor.vm_assist import AssistTable
 from hypervisor.watchdog import WatchdogTable
 from hypervisor.xen_version import XenVersion
@@ -70,11 +73,12 @@ class Hypervisor:
         self.frames = Frames(table(FrameTable), Heap(self.arena, table(FrameTable), table(HeapTable)), self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
                              P2m(self.arena, table(P2mTable), self.frames, self._flush), self._memory_crash)
+        self.pv = PvMemory(state, self.frames, self._flush)
         self.events = EventChannels(table(EventChannelTable), table(VirqTable), table(PortSpaceTable), self.domains,
                                     self.vcpus, self.arena, self.sched.wake, self._trace_event)
         self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable),
                                   table(MaptrackTable), self.arena, self.memory,
-                                  (PhysmapMapping(self.memory), NoHostMapping(), NoHostMapping()))
+                                  (PhysmapMapping(self.memory), PvMapping(self.pv, self._vcpu_of), NoHostMapping()))
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -82,11 +86,15 @@ class Hypervisor:
         self.dispatcher = Dispatcher(self, rows)
         self.sched.timer_event = lambda row: self.events.send_virq(row, Virq.TIMER)
         self.sched.shut_down = self._shut_down
+        self.sched.watchdog_fired = lambda domid: self.log(domid, "Watchdog timer fired")
         self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
         self._rings: dict[Domid, ConsoleRing] = {}
         self._details: dict[Domid, str] = {}
-        self.local_flush: dict[Domid, Callable[[], None]] = {}
-        """By domain that runs in this process: forget translations now."""
+        self.local_flush: dict[Domid, Callable[[int], None]] = {}
+        """By domain that runs in this process: forget the translations of a page, or of all (p2m.EVERY_PAGE)."""
+        self.initialise_vcpu: Callable[[Call, VcpuRow, int], None] | None = None
+        self.send_nmi: Callable[[VcpuRow], None] | None = None
+        """These two are set by an engine whose guests can have them: see `hypervisor.vcpu_op`."""
         self.to_destroy: list[Domid] = []
         """Domains that shut down since the runner last looked."""
 
@@ -191,15 +199,23 @@ class Hypervisor:
         self.domains.state[domid] = DomainState.DEAD
         self.events.close_all(domid)
         self.grants.destroy(domid)
+        release_vcpu_infos(self, domid)
         self.memory.free_domain(domid)
         self.host.alive[0] -= self.domains.awaited[domid]
 
     # -- wiring
 
-    def _flush(self, domid: Domid) -> None:
+    def _vcpu_of(self, domid: Domid) -> VcpuRow:
+        """The vCPU of a domain that makes the call which is being done: the current one."""
+        current = self.sched.current
+        if current is None or self.vcpus.domid[current] != domid:
+            return VcpuRow(self.domains.vcpu_base[domid])
+        return current
+
+    def _flush(self, domid: Domid, gfn: int) -> None:
         local = self.local_flush.get(domid)
         if local is not None:
-            local()
+            local(gfn)
         else:
             self.domains.flush[domid] = 1
 

@@ -22,6 +22,7 @@ PRESENT, WRITABLE, LEAF, NO_EXECUTE = 1, 1 << 1, 1 << 7, 1 << 63
 _TABLE = 0x67  # present, writable, user, accessed, dirty
 _TYPE = 52
 _MFN = (1 << 40) - 1
+EVERY_PAGE = -1
 GFN_BITS = 27
 """Guest-physical addresses have 39 bits: the top-level table has one entry, which walks can skip."""
 
@@ -50,9 +51,12 @@ class P2mTable(Table):
 
 
 class P2m:
-    """The p2ms of all domains.  `flush(domid)` is called after an entry that an engine may hold has changed."""
+    """The p2ms of all domains.
 
-    def __init__(self, arena: Arena, table: P2mTable, frames: Frames, flush: Callable[[Domid], None]) -> None:
+    `flush(domid, gfn)` is called after an entry that an engine may hold has changed; EVERY_PAGE stands for any.
+    """
+
+    def __init__(self, arena: Arena, table: P2mTable, frames: Frames, flush: Callable[[Domid, int], None]) -> None:
         self.table, self._frames, self._flush = table, frames, flush
         self._u64, self._directory, self._max_gfn = arena.u64, table.directory, table.max_gfn
         self._entries = numpy.frombuffer(arena.u64, numpy.uint64)
@@ -75,7 +79,7 @@ class P2m:
         if root:
             self.table.root[domid] = self.table.directory[domid] = 0
             self._free_tables(root, 3)
-            self._flush(domid)
+            self._flush(domid, EVERY_PAGE)
 
     def find(self, domid: Domid, gfn: int) -> tuple[Mfn, P2mType] | None:
         """The frame behind a page and the page's type, or None where nothing is present.
@@ -106,7 +110,7 @@ class P2m:
         if gfn > self._max_gfn[domid]:
             self._max_gfn[domid] = gfn
         if old & 1:
-            self._flush(domid)
+            self._flush(domid, gfn)
 
     def fill(self, domid: Domid, gfn: int, mfn: int, kind: P2mType) -> bool:
         """As `set_entry` where nothing is present at `gfn`; else leaves what is there and returns False."""
@@ -124,13 +128,13 @@ class P2m:
         if self._u64[slot] - (mfn << 12) not in _GRANT_FLAGS:
             return False
         self._u64[slot] = 0
-        self._flush(domid)
+        self._flush(domid, gfn)
         return True
 
     def clear(self, domid: Domid, gfn: int) -> None:
         """Leave a hole at a page that is present.  Raises XenError(ENOMEM) where a split needs a frame."""
         self._u64[self._slot(domid, gfn)] = 0
-        self._flush(domid)
+        self._flush(domid, gfn)
 
     def set_extent(self, domid: Domid, gfn: int, mfn: int, count: int, kind: P2mType) -> None:
         """Map `count` frames in a row, with 1 GiB and 2 MiB entries where they fit and no table is in their place.
@@ -161,7 +165,7 @@ class P2m:
                 gfn, mfn, count = gfn + size, mfn + size, count - size
                 break
         if changed:
-            self._flush(domid)
+            self._flush(domid, EVERY_PAGE)
 
     def extents(self, domid: Domid) -> Iterator[tuple[Gfn, Mfn, int, P2mType]]:
         """All that is mapped, in order: first page, first frame, number of pages (an entry's worth), type."""

@@ -1,14 +1,15 @@
 """What the hypervisor keeps for paravirtual guests: frame types, and the virtual processor's state beyond registers.
 
 Row of a `PvDomainTable` = domid, of a `PvVcpuTable` = vCPU row, of a `PageTypeTable` or `M2p32Table` = frame number;
-`TrapTable`, `GdtFrameTable` and `LdtFrameTable` have TRAPS or DESCRIPTOR_FRAMES rows a vCPU.  Frame number 0 is nobody's,
-hence 0 says "none" everywhere.
+`TrapTable`, `GdtFrameTable` and `LdtFrameTable` have TRAPS or DESCRIPTOR_FRAMES rows a vCPU.  Frame number 0 is
+nobody's, hence 0 says "none" everywhere.
 """
 
 from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 from typing import ClassVar
 
+from hypervisor.p2m import P2mTable
 from state.table import Table
 
 TRAPS = 256
@@ -38,21 +39,21 @@ class TypeFlag(IntFlag):
     """One of the references is the guest's own wish (PGT_pinned)."""
     PAE_XEN_L2 = 4
     """A 32-bit guest's L2 of the top GiB, which has Xen's slots (PGT_pae_xen_l2)."""
-    BUSY = 8
-    """Its validation goes on: whoever meets it again has found a loop (PGT_partial and the count, in Xen)."""
 
 
 class PageTypeTable(Table):
-    """A row a frame: `u.inuse` of Xen's struct page_info.  Each type reference goes with a reference in `FrameTable`."""
+    """A row a frame: `u.inuse` of Xen's struct page_info.  A type reference goes with a reference in `FrameTable`."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"type": "B", "flags": "B", "count": "I", "linear": "i"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"type": "B", "flags": "B", "count": "I", "linear": "i", "stamp": "I"}
     type: "memoryview[int]"
     """`PageType`; stays what it was when `count` falls to 0, until someone wants another type."""
     flags: "memoryview[int]"
     """`TypeFlag`."""
     count: "memoryview[int]"
     linear: "memoryview[int]"
-    """Recursive entries: > 0 counts those that name this frame, < 0 those that it holds (linear_pt_count)."""
+    """Recursive entries: > 0 counts those that this table holds, < 0 those of others that name it (linear_pt_count)."""
+    stamp: "memoryview[int]"
+    """The owner's `PvDomainTable.flushes` when a writable mapping went away last (tlbflush_timestamp)."""
 
 
 class M2p32Table(Table):
@@ -65,22 +66,30 @@ class M2p32Table(Table):
 class PvHostTable(Table):
     """One row: page tables that all PV guests share, made with the first of them."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"m2p_l3": "I", "m2p32_l2": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"m2p_l3": "I", "m2p32_l2": "I", "gdt64": "I", "gdt32": "I", "zero": "I"}
     m2p_l3: "memoryview[int]"
     """Frame of the L3 behind 0xFFFF800000000000."""
     m2p32_l2: "memoryview[int]"
     """Frame whose top entries go into the slots of Xen in a 32-bit guest's last L2."""
+    gdt64: "memoryview[int]"
+    gdt32: "memoryview[int]"
+    """Frames of Xen's own descriptors, page 14 of every GDT, for guests of either width."""
+    zero: "memoryview[int]"
+    """A frame of zeroes: pages of a GDT that the guest did not give."""
 
 
 class PvDomainTable(Table):
     """A row a domain."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"perdomain_l3": "I", "first": "I", "end": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"perdomain_l3": "I", "flushes": "I"}
     perdomain_l3: "memoryview[int]"
     """Frame of the L3 of slot 260, under which GDT and LDT of each vCPU lie (`pv_slots`)."""
-    first: "memoryview[int]"
-    end: "memoryview[int]"
-    """Machine frames of the extent that it was born with."""
+    flushes: "memoryview[int]"
+    """How often its translations were flushed."""
+
+
+class PvNestedTable(P2mTable):
+    """A row a domain: the nested page table of a PV guest, one to one.  Its `P2mTable` row says that it has no p2m."""
 
 
 class VcpuFlag(IntFlag):

@@ -71,7 +71,7 @@ class VcpuTable(Table):
         "due": "Q", "local_time": "Q",
         "state_entry_time": "Q", "time_running": "Q", "time_runnable": "Q", "time_blocked": "Q", "time_offline": "Q",
         "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q",
-        "poll_port": "i", "info": "Q", "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
+        "poll_port": "i", "info": "Q", "info_registered": "B", "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
         "hypercalls": "Q", "events_sent": "Q", "events_received": "Q", "work": "Q",
     }
     domid: "memoryview[int]"
@@ -100,6 +100,8 @@ class VcpuTable(Table):
     """As Xen's `poll_evtchn`: 0 not polling, > 0 that one port, -1 several."""
     info: "memoryview[int]"
     """Machine address of the vcpu_info (in shared_info, or registered), or 0."""
+    info_registered: "memoryview[int]"
+    """The guest chose the place of `info`, whose frame has a reference for it."""
     time_area: "memoryview[int]"
     """Guest-linear address of the registered secondary vcpu_time_info, or 0."""
     runstate_area: "memoryview[int]"

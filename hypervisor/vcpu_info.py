@@ -4,7 +4,7 @@ from typing import Protocol
 
 from abi.errno import Errno, XenError
 from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, Gfn, Mfn, VcpuRow
-from abi.xen import VCPU_INFO, XEN_LEGACY_MAX_VCPUS
+from abi.xen import VCPU_INFO
 from grants.interfaces import P2mType
 from hypervisor.call import Call
 from hypervisor.sched import Scheduler
@@ -26,6 +26,9 @@ class Memory(Protocol):
 
     def get_page(self, mfn: Mfn, domid: Domid) -> bool:
         """Take a reference; False where the frame is not `domid`'s."""
+
+    def put_page(self, mfn: Mfn) -> None:
+        """Drop a reference."""
 
 
 class Host(Protocol):
@@ -54,9 +57,9 @@ def map_vcpu_info(hv: Host, call: Call, row: VcpuRow, gfn: int, offset: int) -> 
     domid, vcpus = call.domid, hv.vcpus
     if offset > PAGE_SIZE - SIZE or offset % VCPU_INFO.at(hv.domains.width[domid]).align:
         raise XenError(Errno.EINVAL)
-    old = vcpus.info[row]
-    if old and old != _in_shared_info(hv, row):
+    if vcpus.info_registered[row]:
         raise XenError(Errno.EINVAL)
+    old = vcpus.info[row]
     if row != call.vcpu and hv.sched.is_up(row):
         raise XenError(Errno.EINVAL)
     new = (_own_frame(hv, domid, Gfn(gfn)) << PAGE_SHIFT) + offset
@@ -65,13 +68,17 @@ def map_vcpu_info(hv: Host, call: Call, row: VcpuRow, gfn: int, offset: int) -> 
     else:
         hv.arena.write(new, bytes(SIZE))
         hv.arena.u8[new + _UPCALL_MASK] = 1
-    vcpus.info[row] = new
+    vcpus.info[row], vcpus.info_registered[row] = new, 1
     hv.events.vcpu_info_moved(row)
 
 
-def _in_shared_info(hv: Host, row: VcpuRow) -> int | None:
-    vcpu_id = hv.vcpus.vcpu_id[row]
-    return hv.domains.shared_info[hv.vcpus.domid[row]] + vcpu_id * SIZE if vcpu_id < XEN_LEGACY_MAX_VCPUS else None
+def release_vcpu_infos(hv: Host, domid: Domid) -> None:
+    """A domain that does not run any more is destroyed: let the frames go that its vCPUs' infos were put in."""
+    first, vcpus = hv.domains.vcpu_base[domid], hv.vcpus
+    for row in range(first, first + hv.domains.vcpu_count[domid]):
+        if vcpus.info_registered[row]:
+            hv.memory.put_page(Mfn(vcpus.info[row] >> PAGE_SHIFT))
+        vcpus.info[row] = vcpus.info_registered[row] = 0
 
 
 def _own_frame(hv: Host, domid: Domid, gfn: Gfn) -> Mfn:

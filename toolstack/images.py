@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from domains.kernel_image import HEAD, may_be_kernel
 from toolstack.errors import describe, did_you_mean
 
 _TARGETS = {"pvh": "pvh64", "hvm": "pvh64", "pv": "pv64"}
@@ -34,7 +35,7 @@ class Images:
         return kernel in self._names
 
     def check_kernel(self, kernel: str) -> None:
-        """Raises ValueError("expected ..., got ...") where `kernel` is neither a program nor an ELF file."""
+        """Raises ValueError("expected ..., got ...") where `kernel` is neither a program nor an image that boots."""
         if self.is_program(kernel):
             return
         path = self._base / kernel
@@ -44,8 +45,8 @@ class Images:
             raise ValueError(f"no such program or file {describe(kernel)}{did_you_mean(kernel, names)}")
         self.check_file(kernel, "an ELF file")
         with path.open("rb") as file:
-            if file.read(4) != b"\x7fELF":
-                raise ValueError(f"expected an ELF file, got {describe(kernel)}, which is none")
+            if not may_be_kernel(file.read(HEAD)):
+                raise ValueError(f"expected an ELF file, a compressed one or a Linux bzImage, got {describe(kernel)}")
 
     def check_file(self, name: str, expected: str) -> None:
         """Raises ValueError where `name` is not a file that can be read."""
@@ -53,6 +54,8 @@ class Images:
         try:
             if path.is_dir():
                 raise ValueError(f"expected {expected}, got the folder {describe(name)}")
+            if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+                raise ValueError(f"expected {expected}, got {describe(name)}, which is no regular file")
             with path.open("rb"):
                 pass
         except OSError as error:

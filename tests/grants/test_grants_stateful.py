@@ -214,10 +214,10 @@ class Grants(RuleBasedStateMachine):
             status, _ = outcome(self.grants.mappings.unmap_grant_ref, domid, FIRST_SPOT << 12, 0, handle)
             assert status == GrantStatus.bad_handle
 
-    @rule(stranger=domids, granter=domids, ref=refs, gfn=gfns, into=st.booleans(), byte=st.integers(1, 255),
+    @rule(stranger=domids, granter=domids, ref=refs, any_gfn=gfns, into=st.booleans(), byte=st.integers(1, 255),
           proper=usually)
-    def copy(self, stranger: int, granter: int, ref: int, gfn: int, into: bool, byte: int, proper: bool) -> None:
-        copier = self.entries[granter, ref].to if proper else stranger
+    def copy(self, stranger: int, granter: int, ref: int, any_gfn: int, into: bool, byte: int, proper: bool) -> None:
+        copier, gfn = (self.entries[granter, ref].to, any_gfn % PAGES) if proper else (stranger, any_gfn)
         if copier not in self.alive:
             return
         own = self.page(copier, gfn)

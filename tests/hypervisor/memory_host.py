@@ -44,7 +44,7 @@ class Machine:
         self.frames = Frames(self.rows, self.heap, self.domains)
         self.frames.format(FIRST, pool)
         self.flushed: list[int] = []
-        self.p2m = P2m(self.arena, table(P2mTable, DOMAINS), self.frames, self.flushed.append)
+        self.p2m = P2m(self.arena, table(P2mTable, DOMAINS), self.frames, lambda domid, gfn: self.flushed.append(domid))
 
     def pool_frames_in_use(self) -> int:
         return sum(map(bool, self.rows.kind[FIRST:self.heap.start]))

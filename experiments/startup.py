@@ -1,0 +1,39 @@
+"""Seconds from the command to the first console line of each of its guests."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import guests.build
+from experiments.stopwatch import MeasurementError
+from toolstack.runtime import RuntimeName
+
+ROOT = Path(__file__).resolve().parents[1]
+_NAMES = ("writer", "reader")
+
+
+def build_guests() -> None:
+    """Have both guests in the cache: compiling them is no part of a start."""
+    for name in _NAMES:
+        guests.build.build(name)
+
+
+def seconds_to_first_lines(runtime: RuntimeName) -> float:
+    """Start `launch.py configs/two_guests.yaml` as a user does; wait until both guests have said something.
+
+    Raises MeasurementError.
+    """
+    build_guests()
+    command = [sys.executable, "launch.py", "configs/two_guests.yaml", "--runtime", runtime]
+    silent, found, line = set(_NAMES), 0.0, ""
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            silent.discard(line.partition(" |")[0])
+            if not silent and not found:
+                found = time.perf_counter() - started
+    if process.returncode or not found:
+        raise MeasurementError(f"launch.py ended with status {process.returncode}; its last line was: {line.strip()}")
+    return found
