@@ -1,15 +1,21 @@
 """From a kernel file to a vCPU that is ready to run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from abi.start_info import MemmapType
 from abi.types import PAGE_SHIFT, Domid, VcpuRow
 from domains.native import BlockMeter
+from domains.pv_builder import PvBuilt, build_pv
+from domains.pv_start import start_first
+from domains.pv_turns import Turns
+from domains.pv_vcpu import PvVcpu
 from domains.pvh import Module, PvhImage, Region, build_pvh
 from domains.pvh_vcpu import PvhVcpu
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import GuestKind
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,31 @@ class GuestPhysical:
             address, done = address + here, done + here
 
 
-def load(hv: Hypervisor, domid: Domid, image: Image) -> PvhImage:
-    """Put a PVH domain's image into its memory.  Raises ImageError."""
+def load(hv: Hypervisor, domid: Domid, image: Image) -> PvhImage | PvBuilt:
+    """Put a domain's image into its memory.  Raises ImageError."""
+    if hv.domains.kind[domid] == GuestKind.PV:
+        return build_pv(hv, domid, image.kernel.read_bytes(), image.cmdline,
+                        image.ramdisk.read_bytes() if image.ramdisk is not None else None)
     regions = [Region(start, size, MemmapType(kind)) for start, size, kind in hv.memory.memory_map(domid)]
     modules = [Module(image.ramdisk.read_bytes())] if image.ramdisk is not None else []
     return build_pvh(image.kernel.read_bytes(), regions, GuestPhysical(hv, domid).write, cmdline=image.cmdline,
                      modules=modules)
 
 
-def make_vcpu(hv: Hypervisor, row: VcpuRow, meter: BlockMeter, built: PvhImage) -> Vcpu:
-    """The engine of a PVH domain's first vCPU, in its start state."""
-    vcpu = PvhVcpu(hv, row, meter)
-    vcpu.symbol = lambda address: built.elf.symbol_at(address) or ""
-    vcpu.start(built.start)
-    return vcpu
+def make_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter,
+               built: PvhImage | PvBuilt) -> dict[VcpuRow, Vcpu]:
+    """The engines of a domain's vCPUs, the first of them in its start state."""
+    vcpus: dict[VcpuRow, Vcpu] = {}
+    if isinstance(built, PvBuilt):
+        turns = Turns()
+        pv_vcpus = [PvVcpu(hv, row, meter, turns) for row in rows]
+        start_first(pv_vcpus[0], built.start)
+        vcpus.update(zip(rows, pv_vcpus, strict=True))
+    else:
+        for row in rows:
+            vcpus[row] = vcpu = PvhVcpu(hv, row, meter)
+            vcpu.start(built.start)
+    elf = built.elf
+    for each in vcpus.values():
+        each.symbol = lambda address: elf.symbol_at(address) or ""
+    return vcpus

@@ -34,7 +34,9 @@ class BlockMeter:
     Raises UnsupportedHostError on a processor other than x86-64.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fast_path: ctypes.CDLL | None = None) -> None:
+        self.fast_path = fast_path
+        """The library of `fast_path.load_fast_path`: what a process loads once is kept together."""
         if platform.machine() not in ("x86_64", "AMD64"):
             raise UnsupportedHostError(
                 f"the block meter is written for x86-64 hosts, this one is {platform.machine()}: add it to {__name__}")

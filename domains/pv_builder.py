@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
+from abi import x86_32, x86_64
 from abi.errno import XenError
-from abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from abi.hvm import HvmParam
-from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, Gfn, GrantRef
+from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, Gfn, VcpuRow
 from abi.xen import (
     MAX_GUEST_CMDLINE,
     SIF_MOD_START_PFN,
@@ -27,9 +27,9 @@ from domains.hypercall_page import pv_page
 from domains.pv_image import PvImage, pv_image
 from domains.pv_layout import PvLayout, lay_out
 from domains.pv_page_tables import page_tables
-from hypervisor.domain import HOST
+from hypervisor.domain import set_rings
 from hypervisor.memory import MemoryTable
-from hypervisor.pv_tables import M2p32Table, PageType
+from hypervisor.pv_tables import PageType, VcpuFlag
 
 if TYPE_CHECKING:
     from hypervisor.hypervisor import Hypervisor
@@ -104,7 +104,7 @@ class _Builder:
         self._write_p2m()
         self._set_width()
         self._clear_shared_info()
-        self._connect()
+        set_rings(self._hv, self._domid, Gfn(self._frame(layout.console.pfn)), Gfn(self._frame(layout.xenstore.pfn)))
         self._write(layout.start_info.pfn << PAGE_SHIFT, self._start_info(cmdline))
         for mfn, entries in page_tables(layout, self._first):
             self._hv.arena.write(mfn << PAGE_SHIFT, entries.tobytes())
@@ -117,13 +117,10 @@ class _Builder:
         return self._first + pfn
 
     def _write_p2m(self) -> None:
-        """The P2M, and the M2P that agrees with it."""
-        kind = numpy.uint32 if self._layout.width == 32 else numpy.uint64
-        frames = numpy.arange(self._first, self._first + self._total)
-        self._write(self._layout.p2m.pfn << PAGE_SHIFT, frames.astype(kind).tobytes())
-        pages = numpy.arange(self._total)
-        self._hv.frames.gfns[frames[0]:frames[-1] + 1] = pages
-        numpy.frombuffer(self._hv.state.table(M2p32Table).pfn, numpy.uint32)[frames[0]:frames[-1] + 1] = pages
+        """The P2M; the M2P agrees with it since the domain was created."""
+        frames = numpy.arange(self._first, self._first + self._total,
+                              dtype=numpy.uint32 if self._layout.width == 32 else numpy.uint64)
+        self._write(self._layout.p2m.pfn << PAGE_SHIFT, frames.tobytes())
 
     def _set_width(self) -> None:
         """What depends on the guest's width (XEN_DOMCTL_set_address_size, and its vCPU's context)."""
@@ -132,14 +129,6 @@ class _Builder:
         hv.domains.evtchn_limit[domid] = _PORTS[width]
         if self._image.extended_cr3:
             hv.assists.bits[domid] |= 1 << VmAssist.pae_extended_cr3
-
-    def _connect(self) -> None:
-        """Tell the back ends where the rings are, and grant these to them."""
-        hv, domid, layout = self._hv, self._domid, self._layout
-        for param, ref, area in ((HvmParam.STORE_PFN, GNTTAB_RESERVED_XENSTORE, layout.xenstore),
-                                 (HvmParam.CONSOLE_PFN, GNTTAB_RESERVED_CONSOLE, layout.console)):
-            hv.params.set(domid, param, self._frame(area.pfn))
-            hv.grants.seed(domid, GrantRef(ref), HOST, Gfn(self._frame(area.pfn)))
 
     def _start_info(self, cmdline: bytes) -> bytes:
         hv, domid, layout, shape = self._hv, self._domid, self._layout, START_INFO.at(self._layout.width)
@@ -168,12 +157,19 @@ class _Builder:
         self._hv.write_wallclock(self._domid)
 
     def _promote(self) -> None:
-        """Have the hypervisor check the tables and take them for what they are, by pinning the top-level one."""
-        kind = PageType.L4 if self._layout.width == 64 else PageType.L3
+        """Have the hypervisor take the tables for what they are: the top-level one is pinned, and the vCPU on it."""
+        hv, domid, width = self._hv, self._domid, self._layout.width
+        top, row = self._frame(self._layout.page_tables.pfn), VcpuRow(hv.domains.vcpu_base[self._domid])
         try:
-            self._hv.pv.types.pin(self._frame(self._layout.page_tables.pfn), kind, self._domid)
+            hv.pv.create(domid)
+            hv.pv.pin(domid, top, PageType.L4 if width == 64 else PageType.L3)
+            hv.pv.new_baseptr(row, domid, top)
         except XenError as error:
-            raise ImageError(f"its first page tables were refused: {error.errno.name}") from error
+            raise ImageError(f"its first page tables cannot be had: {error.errno.name}") from error
+        vcpu = hv.pv.vcpu_table
+        vcpu.flags[row] = VcpuFlag.KERNEL_MODE
+        vcpu.kernel_ss[row] = x86_64.FLAT_KERNEL_SS if width == 64 else x86_32.FLAT_KERNEL_SS
+        vcpu.kernel_sp[row] = self._layout.stack.end
 
 
 def _unzipped(ramdisk: bytes) -> bytes:

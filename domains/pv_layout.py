@@ -156,6 +156,7 @@ def _tables(width: int, start: int, end: int, pfn: int, present: tuple[Table, ..
             if width == 32 and level == 2 and not present and last < _PAE_TOP:
                 last = _PAE_TOP
             bases = list(range(start & -size, last + 1, size))
-        tables.extend(Table(pfn + len(tables) + index, level, base)
-                      for index, base in enumerate(base for base in bases if (level, base) not in have))
+        for base in bases:
+            if (level, base) not in have:
+                tables.append(Table(pfn + len(tables), level, base))
     return tuple(tables)

@@ -47,6 +47,7 @@ class PvhVcpu(Vcpu):
     """One vCPU of a PVH domain, with its upcall as an interrupt vector (HVM_PARAM_CALLBACK_IRQ)."""
 
     flushes_at_exit = True
+    has_front = True
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
         super().__init__(hv, row, meter)
@@ -85,6 +86,7 @@ class PvhVcpu(Vcpu):
         engine = self.engine
         engine.enter(self.hv.memory.root(self.domid))
         self._install_exits()
+        self.start_front()
         q, d = engine.q, engine.d
         for word, value in ENGINE_FEATURES.items():
             q[env.FEATURES + word] = value

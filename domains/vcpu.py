@@ -14,7 +14,8 @@ from clock.pvclock import NANOSECONDS
 from clock.time_info import REFRESH
 from domains import envlayout as env
 from domains import segments
-from domains.engine import Engine, EngineError
+from domains.engine import TLB_FLUSH, Engine, EngineError
+from domains.fast_path import FastPath
 from domains.guest_memory import LinearMemory
 from domains.native import BlockMeter
 from domains.paging import PageFault, Walker
@@ -23,6 +24,7 @@ from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
 from hypervisor.p2m import EVERY_PAGE
 from hypervisor.tables import RunState
+from hypervisor.trace import FOLD_AT
 from hypervisor.vcpu_areas import update_areas
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _HOST_BUDGET = 200_000
 """Bytes of code between two looks at the host's clock: about half a millisecond."""
 _REFRESH = REFRESH // 4
 """Nanoseconds between two looks at whether the guest's time parameters are to be renewed."""
+_NOTHING = memoryview(bytes(8)).cast("Q")
 _READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
 _WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
 """Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
@@ -57,11 +60,15 @@ class Vcpu:
     flushes_at_exit = False
     """All of this kind's calls into the hypervisor are made from `_on_exit`."""
 
-    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
+    has_front = False
+    """Exits of this kind go through the native front first."""
+
+    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, engine: Engine | None = None) -> None:
         self.hv, self.vcpu = hv, row
         self.domid = Domid(hv.vcpus.domid[row])
         self.width = hv.domains.width[self.domid]
-        self.engine = Engine(hv.arena.u8, meter, self._on_exit)
+        self.front = FastPath(meter.fast_path) if meter.fast_path is not None and self.has_front else None
+        self.engine = Engine(hv.arena.u8, meter, self._on_exit, self.front) if engine is None else engine
         self.q, self.d = self.engine.q, self.engine.d
         self._frames: dict[int, int] = {}
         self._writable_frames: dict[int, int] = {}
@@ -83,6 +90,7 @@ class Vcpu:
         """A cycle is a nanosecond."""
         self.stale = False
         """The engine's translations are to be flushed at the end of this exit."""
+        self._touched = _NOTHING if self.front is None else self.front.touched
         self._refresh = 0
         self._fresh = True
         self._unsettled = False
@@ -135,8 +143,12 @@ class Vcpu:
                 self._refresh = started + _REFRESH
                 update_areas(self.hv, self)
             self.arm_upcall()
+            if self.front is not None:
+                self.front.begin(started + granted, end)
             while True:
                 self.engine.run()
+                if self._touched[0]:
+                    self._collect()
                 if self._unsettled:
                     self._settle()
                 vcpus.work[row] += self._granted - self._budget[0]
@@ -176,7 +188,25 @@ class Vcpu:
             self._granted -= shortened
             self._budget[0] -= shortened
             self._end = end
+            if self.front is not None:
+                self.front.slice_end(self._started + self._granted, end)
         return False
+
+    def start_front(self) -> None:
+        """Let the native front begin, if there is one and the clock is one that it can keep."""
+        if self.front is not None and self._one_to_one:
+            self.front.fill(self, TLB_FLUSH)
+
+    def _collect(self) -> None:
+        """Take over what the native front did: its part of the trace, and a slice that became shorter."""
+        assert self.front is not None
+        buffer = self.hv.trace.buffers[self.domid]
+        shortened, end = self.front.collect(buffer)
+        self._granted -= shortened
+        if end != self._end:
+            self._end = self._sched.slice_end = end
+        if len(buffer) >= FOLD_AT:
+            self.hv.trace.fold(self.domid)
 
     # -- memory
 
@@ -199,6 +229,7 @@ class Vcpu:
 
         The engine's own are forgotten before the guest goes on: at the end of an exit, once for all that it changed.
         """
+        self.walker.forget(gfn)
         if gfn == EVERY_PAGE:
             self._frames.clear()
             self._writable_frames.clear()
@@ -248,6 +279,8 @@ class Vcpu:
 
     def _on_exit(self, _uc: object, number: int, _data: object) -> None:
         try:
+            if self._touched[0]:
+                self._collect()
             handler = self.exits.get(number)
             if handler is not None:
                 handler()
@@ -276,6 +309,8 @@ class Vcpu:
         """In a hook inside a block: the CPU's state is as the guest is to go on in, whatever the block's rest does."""
         self.engine.park()
         self._parked_exits, self.exits = self.exits, _Stopping(self._stop)
+        if self.front is not None:
+            self.front.enable(False)
         self._unsettled = True
 
     def _settle(self) -> None:
@@ -283,6 +318,8 @@ class Vcpu:
         self._unsettled = False
         if self._parked_exits is not None:
             self.exits, self._parked_exits = self._parked_exits, None
+            if self.front is not None and self._one_to_one:
+                self.front.enable(True)
         if self._interrupted is not None:
             raise self._interrupted
 

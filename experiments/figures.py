@@ -4,7 +4,7 @@ Targets are those that the project set itself for a machine with two cores.  The
 instead: Xen 4.17 inside QEMU's software emulation, measured on the same kind of machine.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments import footprint, startup
@@ -16,6 +16,7 @@ MICROSECONDS, PER_SECOND, MILLIONS, SECONDS, MEBIBYTES = "us", "/s", "million/s"
 _MORE_IS_BETTER = (PER_SECOND, MILLIONS)
 _MIB = 1 << 20
 _CALLS, _GRANTS = 64, 32
+_WHERE: Mapping[RuntimeName, str] = {"local": "one process", "ray": "a Ray actor each"}
 _RAY_DOMAINS = 4
 _FEW, _MANY = 2, 10
 
@@ -69,10 +70,9 @@ def _pingpong(mode: str, runtime: RuntimeName, rounds: int, target: float | None
         domains = _pair("pingpong", ("ping", f"rounds={amount(rounds)} mode={mode}"), ("pong", f"mode={mode}"))
         return [1 / seconds_per_operation(domains, runtime=runtime)]
 
-    how = {"poll": "asleep in SCHEDOP_poll", "block": "asleep in HLT, woken by an upcall"}[mode]
-    where = {"local": "one process", "ray": "a Ray actor each"}[runtime]
+    how = {"poll": "poll", "block": "block with upcall"}[mode]
     name = f"pingpong-{mode}-{runtime}"
-    what = f"round trips between two domains over a granted page, {how}, {where}"
+    what = f"ping-pong of two domains, {how}, {_WHERE[runtime]}"
     return Experiment(name, (Figure(name, what, PER_SECOND, target, baseline),), measure)
 
 
@@ -81,26 +81,24 @@ def _stream(runtime: RuntimeName, size: int) -> Experiment:
         domains = _pair("bench/stream", ("send", f"bytes={amount(size)}"), ("receive", ""))
         return [1e-6 / seconds_per_operation(domains, runtime=runtime)]
 
-    where = {"local": "one process", "ray": "a Ray actor each"}[runtime]
     name = f"stream-{runtime}"
-    what = f"bytes from one domain to another through one shared page, {where}"
+    what = f"bytes through one shared page, {_WHERE[runtime]}"
     return Experiment(name, (Figure(name, what, MILLIONS),), measure)
 
 
 def _start(runtime: RuntimeName, target: float) -> Experiment:
-    what = {"local": "the local runtime", "ray": "Ray"}[runtime]
-    figure = Figure(f"start-{runtime}", f"from the command to both guests' first console line, {what}", SECONDS,
-                    target, None, "8 to 10")
+    what = f"from the command to both guests' first line, {_WHERE[runtime]}"
+    figure = Figure(f"start-{runtime}", what, SECONDS, target, None, "8 to 10")
     return Experiment(figure.name, (figure,), lambda amount: [startup.seconds_to_first_lines(runtime)])
 
 
 def _memory_ray(amount: Amount) -> Sequence[float]:
-    memory = footprint.of_an_actor(min(_RAY_DOMAINS, amount(_RAY_DOMAINS)))
+    memory = footprint.of_an_actor(_RAY_DOMAINS)
     return [memory.pss / _MIB, memory.rss / _MIB]
 
 
 def _memory_local(amount: Amount) -> Sequence[float]:
-    return [footprint.of_one_more(_FEW, max(_FEW + 1, min(_MANY, amount(_MANY)))) / _MIB]
+    return [footprint.of_one_more(_FEW, _MANY) / _MIB]
 
 
 def _pair(kernel: str, first: tuple[str, str], second: tuple[str, str]) -> Domains:
@@ -128,19 +126,19 @@ EXPERIMENTS = (
     _pingpong("block", "local", 15_000, 30_000, 13_000),
     _pingpong("poll", "ray", 15_000, None, None),
     _pingpong("block", "ray", 15_000, 20_000, 13_000),
-    _bench("loop", 2_000_000_000, "guest instructions in a loop on registers, virtual clock", unit=MILLIONS,
+    _bench("loop", 2_000_000_000, "guest instructions, a register loop, virtual clock", unit=MILLIONS,
            name="loop-virtual", target=100),
-    _bench("loop", 2_000_000_000, "guest instructions in a loop on registers, host clock", unit=MILLIONS,
+    _bench("loop", 2_000_000_000, "guest instructions, a register loop, host clock", unit=MILLIONS,
            name="loop-host", clock="host", target=350),
     _stream("local", 64 * _MIB),
     _stream("ray", 64 * _MIB),
     _start("local", 1.5),
     _start("ray", 6),
     Experiment("memory-ray", (
-        Figure("memory-ray-pss", f"memory of a domain's actor, its share of what is shared ({_RAY_DOMAINS} domains)",
+        Figure("memory-ray-pss", f"memory of a domain's actor, {_RAY_DOMAINS} domains: its share (PSS)",
                MEBIBYTES),
-        Figure("memory-ray-rss", "the same, all that it has mapped", MEBIBYTES)), _memory_ray),
+        Figure("memory-ray-rss", "the same: everything that it maps (RSS)", MEBIBYTES)), _memory_ray),
     Experiment("memory-local", (
-        Figure("memory-local", "memory of one more domain in one process", MEBIBYTES),), _memory_local),
+        Figure("memory-local", "memory of one more domain, one process (PSS)", MEBIBYTES),), _memory_local),
 )
 """In the order of the table."""

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import guests.build
-from experiments.startup import ROOT
+from experiments.startup import ROOT, build
 from experiments.stopwatch import MeasurementError
 from toolstack.runtime import RuntimeName
 
@@ -67,7 +66,7 @@ def descendants(pid: int) -> list[int]:
 @contextmanager
 def sleepers(count: int, runtime: RuntimeName) -> Iterator[int]:
     """`count` domains that have booted and sleep; gives the process of the launch.py that runs them."""
-    guests.build.build("writer")
+    build("writer")
     with tempfile.TemporaryDirectory() as folder:
         configuration = Path(folder, "sleepers.yaml")
         configuration.write_text(_CONFIGURATION.format(count=count))

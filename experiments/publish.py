@@ -1,4 +1,4 @@
-"""Puts measured figures into the README: `python -m experiments.publish FILE`, with what microbench's `--json` wrote."""
+"""Puts measured figures into the README: `python -m experiments.publish FILE`, a file of microbench's `--json`."""
 
 import json
 import sys

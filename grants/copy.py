@@ -4,7 +4,7 @@ Xen pins a granted frame for the time of a copy.  Here nothing can happen in tha
 baton; so the counters are not touched, only the checks and the lasting effects on the shared entry are made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from abi.grant_table import GNTCOPY_dest_gref, GNTCOPY_source_gref, GrantStatus, GTF_reading, GTF_writing
@@ -29,6 +29,8 @@ class GrantCopies:
         self._pin, self._grantee, self._frame = active.pin, active.domid, active.mfn
         self._refs = active.rows // domains.rows
         self._bytes = arena.u8
+        self.may_write: Callable[[int], bool] | None = None
+        """Where the host has PV guests: whether a frame may be written, or is a page table, say."""
 
     def copy(self, caller: Domid, source: Any, source_domid: Domid, source_offset: int,
              dest: Any, dest_domid: Domid, dest_offset: int, length: int, flags: int) -> None:
@@ -48,6 +50,8 @@ class GrantCopies:
             to = self._granted(taker, dest & 0xFFFFFFFF, caller, False) << PAGE_SHIFT
         else:
             to = frame_to_copy(self._memory, caller, dest, False, False) << PAGE_SHIFT
+        if self.may_write is not None and not self.may_write(to >> PAGE_SHIFT):
+            raise GrantError(GrantStatus.general_error)
         if source_offset + length > PAGE_SIZE or dest_offset + length > PAGE_SIZE:
             raise GrantError(GrantStatus.bad_copy_arg)
         start += source_offset

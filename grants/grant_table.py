@@ -70,7 +70,7 @@ class GrantTables:
             raise
 
     def destroy(self, domid: Domid) -> None:
-        """The domain dies: what it has mapped is unmapped, and its table is gone.
+        """The domain dies: what it has mapped is unmapped, and its table is gone.  Its p2m must still stand.
 
         Frames of its own that others have mapped stay theirs to use and to unmap.
         """
@@ -137,7 +137,8 @@ class GrantTables:
 
     def mapped(self, domid: Domid) -> tuple[int, int]:
         """How many grants the domain has mapped now, and how many it ever mapped."""
-        return self.domains.mapped[domid], self.domains.mapped_total[domid]
+        mapped = self.domains.mapped[domid]
+        return mapped - self.domains.unmapped[domid], mapped
 
     def _grow(self, domid: Domid, frames: int) -> None:
         """Have at least `frames` frames.  Raises XenError(ENOMEM), and then has as many as before."""

@@ -38,7 +38,7 @@ class GrantMappings:
         self._entries, self._memory, self._hosts = entries, memory, hosts
         self._rows, self._kind, self._version = domains.rows, domains.kind, domains.version
         self._nr_entries, self._limit, self._lingering = domains.nr_entries, domains.maptrack_limit, domains.lingering
-        self._mapped, self._mapped_total = domains.mapped, domains.mapped_total
+        self._mapped, self._unmapped = domains.mapped, domains.unmapped
         self._pin, self._grantee, self._frame = active.pin, active.domid, active.mfn
         self._refs = active.rows // domains.rows
         self._flags, self._granter, self._ref = maptrack.flags, maptrack.domid, maptrack.ref
@@ -71,7 +71,6 @@ class GrantMappings:
         self._address[row] = host_addr
         self._flags[row] = flags & 0xFFFF
         self._mapped[mapper] += 1
-        self._mapped_total[mapper] += 1
         return handle, mfn << PAGE_SHIFT
 
     def _activate(self, mapper: Domid, flags: int, ref: GrantRef, granter: Domid, increment: int) -> Mfn:
@@ -170,7 +169,7 @@ class GrantMappings:
         else:
             self._flags[row] = 0
             self._maptrack.put(mapper, handle)
-            self._mapped[mapper] -= 1
+            self._unmapped[mapper] += 1
         self._release(granter, ref, done | flags & GNTMAP_readonly)
         self._memory.put_page(mfn)
         if done == _MAPPED:
@@ -180,7 +179,7 @@ class GrantMappings:
         """Undo all that `mapper` has mapped: it dies (gnttab_release_mappings)."""
         host = self._hosts[self._kind[mapper]]
         for handle in range(self._limit[mapper]):
-            if not self._mapped[mapper]:
+            if self._mapped[mapper] == self._unmapped[mapper]:
                 return
             row = mapper * self._handles + handle
             flags = self._flags[row]

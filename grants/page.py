@@ -11,25 +11,20 @@ _WRITABLE = 1 << P2mType.RAM_RW | 1 << P2mType.RAM_LOGDIRTY | 1 << P2mType.GRANT
 _READABLE = _WRITABLE | 1 << P2mType.RAM_RO | 1 << P2mType.GRANT_MAP_RO
 
 
-def _memory_at(memory: MemoryManager, domid: Domid, gfn: Gfn, readonly: bool) -> tuple[Mfn, P2mType]:
-    try:
-        found = memory.lookup(domid, gfn)
-    except XenError:
-        raise GrantError(GrantStatus.bad_page) from None
-    if (_READABLE if readonly else _WRITABLE) >> found[1] & 1:
-        return found
-    raise GrantError(GrantStatus.bad_page)
-
-
 def frame_to_map(memory: MemoryManager, granter: Domid, gfn: Gfn, readonly: bool) -> Mfn:
     """The frame behind a page that is granted, with a reference.  It must be the granter's own.
 
     Raises GrantError: bad_page where there is no memory of the granter's, general_error where it is lent to it.
     """
-    mfn, kind = _memory_at(memory, granter, gfn, readonly)
-    if memory.get_page(mfn, granter):
-        return mfn
-    raise GrantError(GrantStatus.general_error if _LENT >> kind & 1 else GrantStatus.bad_page)
+    try:
+        mfn, kind = memory.lookup(granter, gfn)
+    except XenError:
+        raise GrantError(GrantStatus.bad_page) from None
+    if not (_READABLE if readonly else _WRITABLE) >> kind & 1:
+        raise GrantError(GrantStatus.bad_page)
+    if not memory.get_page(mfn, granter):
+        raise GrantError(GrantStatus.general_error if _LENT >> kind & 1 else GrantStatus.bad_page)
+    return mfn
 
 
 def frame_to_copy(memory: MemoryManager, domid: Domid, gfn: Gfn, readonly: bool, granted: bool) -> Mfn:
@@ -37,7 +32,11 @@ def frame_to_copy(memory: MemoryManager, domid: Domid, gfn: Gfn, readonly: bool,
 
     Raises GrantError(bad_page).
     """
-    mfn, kind = _memory_at(memory, domid, gfn, readonly)
-    if (granted or not _LENT >> kind & 1) and memory.owner(mfn) != domid:
+    try:
+        mfn, kind = memory.lookup(domid, gfn)
+    except XenError:
+        raise GrantError(GrantStatus.bad_page) from None
+    lent = _LENT >> kind & 1
+    if not (_READABLE if readonly else _WRITABLE) >> kind & 1 or ((granted or not lent) and memory.owner(mfn) != domid):
         raise GrantError(GrantStatus.bad_page)
     return mfn

@@ -30,7 +30,7 @@ class GrantDomainTable(Table):
         "version": "B", "max_version": "B", "kind": "B",
         "nr_frames": "I", "max_frames": "I", "nr_entries": "I",
         "maptrack_limit": "I", "maptrack_max": "I", "maptrack_head": "I", "maptrack_tail": "I",
-        "mapped": "I", "mapped_total": "Q", "lingering": "I",
+        "mapped": "Q", "unmapped": "Q", "lingering": "I",
     }
     version: "memoryview[int]"
     """1 or 2; 0 where the domain has no grant table, hence does not exist for this code."""
@@ -49,9 +49,9 @@ class GrantDomainTable(Table):
     """The free handle to use next, or NO_HANDLE; the others follow through MaptrackTable.ref."""
     maptrack_tail: "memoryview[GrantHandle]"
     mapped: "memoryview[int]"
-    """Handles in use: grants that the domain has mapped now."""
-    mapped_total: "memoryview[int]"
-    """Grants that it ever mapped."""
+    """Grants that the domain ever mapped."""
+    unmapped: "memoryview[int]"
+    """How many of these it has unmapped since; the difference is the number of handles in use."""
     lingering: "memoryview[int]"
     """Of a dead domain: its grants that others still have mapped.  Its number is not free before that is 0."""
 

@@ -2,7 +2,8 @@
 
 A program is `NAME.c` in `guests/` or in one of its subfolders, or a folder with a `main.c` and more.  Its name is the
 path without the suffix: `first_steps`, `abuse/void`, `abuse/selftest`.  It is linked with the library of `guests/lib`
-for one target, a folder of `guests/lib` with a linker script and `flags.txt`.
+for one target, a folder of `guests/lib` with a linker script and `flags.txt`.  `build_from` does the same with sources
+that lie elsewhere, such as a test's.
 
 Images are cached by a hash of everything that goes in: sources, compiler version, flags.  The cache is
 `build/guests` of the repository, or the folder that the environment's DOMUS_CACHE names.
@@ -53,13 +54,25 @@ def build(program: str, target: str = DEFAULT_TARGET, cache: Path | None = None)
 
     Safe to call from several processes at once.  Raises GuestBuildError.
     """
-    sources = _sources(program)
+    return _build(program, _sources(program), target, cache)
+
+
+def build_from(source: Path, target: str = DEFAULT_TARGET, cache: Path | None = None) -> Path:
+    """As `build`, for a program of somebody else's: a C file, or a folder with a `main.c`."""
+    source = source.absolute()
+    sources = _files(source, "*.[cS]") if source.is_dir() else [source]
+    if not sources or not source.exists():
+        raise GuestBuildError(f"guest {source.stem}: there is no source at {source}")
+    return _build(source.stem, sources, target, cache)
+
+
+def _build(program: str, sources: list[Path], target: str, cache: Path | None) -> Path:
     if target not in targets():
         raise GuestBuildError(f"guest {program}: unknown target {target!r}; there are {', '.join(targets())}")
     cache = (cache or default_cache()).absolute()
-    library = [*_files(LIBRARY, "*.c"), *_files(LIBRARY / target, "*.[cS]")]
+    library = [*_files(LIBRARY, "*.c"), *(file for folder in _folders(target) for file in _files(folder, "*.[cS]"))]
     flags = [*FLAGS, *(LIBRARY / target / "flags.txt").read_text().split()]
-    key = _key(program, target, flags, _compiler_version(), [*sources, *library, *_headers(program, target)])
+    key = _key(program, target, flags, _compiler_version(), [*sources, *library, *_headers(sources, target)])
     image = cache / target / f"{program.replace('/', '-')}-{key}.elf"
     if not image.exists():
         try:
@@ -104,20 +117,28 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
-def _headers(program: str, target: str) -> Iterator[Path]:
+def _folders(target: str) -> list[Path]:
+    """Where a target's part of the library is: its own folder, and the one that both widths of its kind share (pv)."""
+    return [LIBRARY / target, LIBRARY / target.rstrip("0123456789")]
+
+
+def _headers(sources: Sequence[Path], target: str) -> Iterator[Path]:
     """What the sources may include, and what the linker reads."""
+    folder = sources[0].parent
     yield from _files(LIBRARY / "include", "**/*.h")
-    yield from _files(LIBRARY / target, "*.h")
-    yield from _files((GUESTS / program).parent, "*.h")
-    yield from _files(GUESTS / program, "*.h")
-    yield LIBRARY / target / "link.ld"
+    for part in _folders(target):
+        yield from _files(part, "*.h")
+        yield from _files(part, "*.ld")
+    yield from _files(folder, "*.h")
+    if folder.is_relative_to(GUESTS) and folder != GUESTS:
+        yield from _files(folder.parent, "*.h")
 
 
 def _key(program: str, target: str, flags: Sequence[str], compiler: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(repr((program, target, flags, compiler)).encode())
     for path in files:
         content = path.read_bytes()
-        digest.update(f"\0{path.relative_to(GUESTS)}\0{len(content)}\0".encode() + content)
+        digest.update(f"\0{os.path.relpath(path, GUESTS)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
 
@@ -138,12 +159,12 @@ def _compile(
     image.parent.mkdir(parents=True, exist_ok=True)
     # The compiler's own cache is beside ours.  It keeps the library's objects from one program to the next.
     environment = os.environ | {name: str(cache / "zig") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
-    includes = [f"-I{path.relative_to(GUESTS)}" for path in (LIBRARY / "include", LIBRARY / target)]
+    includes = [f"-I{path.relative_to(GUESTS)}" for path in (LIBRARY / "include", *_folders(target))]
     with tempfile.TemporaryDirectory(dir=image.parent, prefix=".building-") as folder:
         new = Path(folder) / image.name
         command = [
             sys.executable, "-m", "ziglang", "cc", *flags, *includes, f"-Wl,-T,lib/{target}/link.ld",
-            *(str(source.relative_to(GUESTS)) for source in sources), "-o", str(new),
+            *(os.path.relpath(source, GUESTS) for source in sources), "-o", str(new),
         ]  # relative paths, so that neither the image nor a message depends on where the repository lies
         done = subprocess.run(command, cwd=GUESTS, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

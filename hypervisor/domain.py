@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
-from abi.types import Domid, GrantRef, VcpuId, VcpuRow
-from abi.xen import XEN_LEGACY_MAX_VCPUS, SHARED_INFO, VCPU_INFO
+from abi.types import Domid, Gfn, GrantRef, VcpuId, VcpuRow
+from abi.xen import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
 from hypervisor.hypervisor import CONSOLE, STORE, Hypervisor
 from hypervisor.pvh_layout import CONSOLE_PFN, STORE_PFN
 from hypervisor.tables import DomainState, GuestKind, RunState
@@ -73,15 +73,21 @@ def create_domain(hv: Hypervisor, spec: DomainSpec) -> None:
 def _connect(hv: Hypervisor, domid: Domid) -> None:
     """Console and store: a ring each in a special page, a grant of it to domain 0, and a port that is bound there."""
     params, events = hv.params, hv.events
-    for param, pfn in ((HvmParam.STORE_PFN, STORE_PFN), (HvmParam.CONSOLE_PFN, CONSOLE_PFN)):
-        params.set(domid, param, pfn)
+    if hv.domains.kind[domid] == GuestKind.PVH:
+        set_rings(hv, domid, CONSOLE_PFN, STORE_PFN)
     params.set(domid, HvmParam.TRIPLE_FAULT_REASON, ShutdownReason.reboot)
-    hv.grants.seed(domid, GrantRef(GNTTAB_RESERVED_CONSOLE), HOST, CONSOLE_PFN)
-    hv.grants.seed(domid, GrantRef(GNTTAB_RESERVED_XENSTORE), HOST, STORE_PFN)
     for param, consumer in ((HvmParam.STORE_EVTCHN, STORE), (HvmParam.CONSOLE_EVTCHN, CONSOLE)):
         port = events.alloc_unbound(HOST, domid, HOST)
         params.set(domid, param, port)
         events.connect_backend(domid, port, consumer)
+
+
+def set_rings(hv: Hypervisor, domid: Domid, console: Gfn, store: Gfn) -> None:
+    """Tell the back ends the pages of the rings of console and store, and grant them.  A PV builder chooses its own."""
+    for param, ref, gfn in ((HvmParam.STORE_PFN, GNTTAB_RESERVED_XENSTORE, store),
+                            (HvmParam.CONSOLE_PFN, GNTTAB_RESERVED_CONSOLE, console)):
+        hv.params.set(domid, param, gfn)
+        hv.grants.seed(domid, GrantRef(ref), HOST, gfn)
 
 
 def start_domain(hv: Hypervisor, domid: Domid, vcpu_id: VcpuId = VcpuId(0)) -> None:

@@ -15,14 +15,28 @@ from typing import Any, NamedTuple
 from abi.xen import Hypercall
 from hypervisor.call import Call
 from hypervisor.console_io import console_io
+from hypervisor.descriptor_op import set_gdt, update_descriptor
 from hypervisor.event_channel_op import event_channel_op
 from hypervisor.grant_table_op import grant_table_op
 from hypervisor.hvm_op import hvm_op
 from hypervisor.memory_op import memory_op
 from hypervisor.misc import argo_op, hypfs_op, physdev_op, xenpmu_op, xsm_op
+from hypervisor.mmu_update import mmu_update
+from hypervisor.mmuext_op import mmuext_op
 from hypervisor.multicall import multicall
+from hypervisor.pv_callbacks import callback_op, set_callbacks, set_trap_table
+from hypervisor.pv_physdev import pv_physdev_op
+from hypervisor.pv_state import (
+    fpu_taskswitch,
+    get_debugreg,
+    iret,
+    set_debugreg,
+    set_segment_base,
+    stack_switch,
+)
 from hypervisor.sched_op import sched_op, sched_op_compat
 from hypervisor.timer_op import set_timer_op
+from hypervisor.update_va_mapping import update_va_mapping, update_va_mapping_otherdomain
 from hypervisor.vcpu_op import vcpu_op
 from hypervisor.vm_assist import vm_assist
 from hypervisor.xen_version import xen_version
@@ -64,21 +78,21 @@ def _row(number: Hypercall, args: int, pv: Handler | None, hvm: Handler | None, 
 _H = Hypercall
 ROWS = (
     #    number, arguments, handler for PV, handler for HVM and PVH
-    _row(_H.set_trap_table, 1, missing, None),
-    _row(_H.mmu_update, 4, missing, None),
-    _row(_H.set_gdt, 2, missing, None),
-    _row(_H.stack_switch, 2, missing, None),
-    _row(_H.set_callbacks, 3, missing, None, args32=4),
-    _row(_H.fpu_taskswitch, 1, missing, None),
+    _row(_H.set_trap_table, 1, set_trap_table, None),
+    _row(_H.mmu_update, 4, mmu_update, None),
+    _row(_H.set_gdt, 2, set_gdt, None),
+    _row(_H.stack_switch, 2, stack_switch, None),
+    _row(_H.set_callbacks, 3, set_callbacks, None, args32=4),
+    _row(_H.fpu_taskswitch, 1, fpu_taskswitch, None),
     _row(_H.sched_op_compat, 2, sched_op_compat, None),
     _row(_H.platform_op, 1, missing, missing),
-    _row(_H.set_debugreg, 2, missing, None),
-    _row(_H.get_debugreg, 1, missing, None),
-    _row(_H.update_descriptor, 2, missing, None, args32=4),
+    _row(_H.set_debugreg, 2, set_debugreg, None),
+    _row(_H.get_debugreg, 1, get_debugreg, None),
+    _row(_H.update_descriptor, 2, update_descriptor, None, args32=4),
     Row(11, "unassigned_11", 0, None, None),
     _row(_H.memory_op, 2, memory_op, memory_op),
     _row(_H.multicall, 2, multicall, multicall),
-    _row(_H.update_va_mapping, 3, missing, None, args32=4),
+    _row(_H.update_va_mapping, 3, update_va_mapping, None, args32=4),
     _row(_H.set_timer_op, 1, set_timer_op, set_timer_op, args32=2),
     _row(_H.event_channel_op_compat, 1, missing, None),
     _row(_H.xen_version, 2, xen_version, xen_version),
@@ -86,18 +100,18 @@ ROWS = (
     _row(_H.physdev_op_compat, 1, missing, None),
     _row(_H.grant_table_op, 3, grant_table_op, grant_table_op),
     _row(_H.vm_assist, 2, vm_assist, vm_assist),
-    _row(_H.update_va_mapping_otherdomain, 4, missing, None, args32=5),
-    _row(_H.iret, 0, missing, None),
+    _row(_H.update_va_mapping_otherdomain, 4, update_va_mapping_otherdomain, None, args32=5),
+    _row(_H.iret, 0, iret, None),
     _row(_H.vcpu_op, 3, vcpu_op, vcpu_op),
-    _row(_H.set_segment_base, 2, missing, None),
-    _row(_H.mmuext_op, 4, missing, missing),
+    _row(_H.set_segment_base, 2, set_segment_base, None),
+    _row(_H.mmuext_op, 4, mmuext_op, missing),
     _row(_H.xsm_op, 1, xsm_op, xsm_op),
     _row(_H.nmi_op, 2, missing, None),
     _row(_H.sched_op, 2, sched_op, sched_op),
-    _row(_H.callback_op, 2, missing, None),
+    _row(_H.callback_op, 2, callback_op, None),
     _row(_H.xenoprof_op, 2, missing, None),
     _row(_H.event_channel_op, 2, event_channel_op, event_channel_op),
-    _row(_H.physdev_op, 2, physdev_op, physdev_op),
+    _row(_H.physdev_op, 2, pv_physdev_op, physdev_op),
     _row(_H.hvm_op, 2, hvm_op, hvm_op),
     _row(_H.sysctl, 1, missing, missing),
     _row(_H.domctl, 1, missing, missing),

@@ -13,7 +13,7 @@ from abi.xen import Virq
 from clock.source import Clock
 from clock.wallclock import Wallclock, write_wallclock
 from grants.grant_table import GrantTables
-from grants.host_mapping import NoHostMapping, PhysmapMapping
+from grants.host_mapping import NoHostMapping
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.call import Call
 from hypervisor.console import ConsoleRing
@@ -29,9 +29,10 @@ from hypervisor.hypercalls import ROWS, Row
 from hypervisor.memory import Memory, MemoryTable
 from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
-from hypervisor.pv_grants import PvMapping
+from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
+from hypervisor.pv_tables import PvVcpuTable, TrapTable
 from hypervisor.sched import Scheduler
-from hypervisor.tables import DomainState, DomainTable, VcpuTable
+from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
 from hypervisor.unimplemented import Unimplemented
 from hypervisor.vcpu_info import release_vcpu_infos
@@ -73,12 +74,15 @@ class Hypervisor:
         self.frames = Frames(table(FrameTable), Heap(self.arena, table(FrameTable), table(HeapTable)), self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
                              P2m(self.arena, table(P2mTable), self.frames, self._flush), self._memory_crash)
-        self.pv = PvMemory(state, self.frames, self._flush)
+        self.memory.pv = self.pv = PvMemory(state, self.frames, self._flush)
+        self.pv_vcpus, self.traps = table(PvVcpuTable), table(TrapTable)
         self.events = EventChannels(table(EventChannelTable), table(VirqTable), table(PortSpaceTable), self.domains,
                                     self.vcpus, self.arena, self.sched.wake, self._trace_event)
         self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable),
                                   table(MaptrackTable), self.arena, self.memory,
-                                  (PhysmapMapping(self.memory), PvMapping(self.pv, self._vcpu_of), NoHostMapping()))
+                                  (TypedPhysmapMapping(self.memory, self.domains, self.pv),
+                                   PvMapping(self.arena.u64, self.domains, self.pv, self._vcpu_of), NoHostMapping()))
+        self.grants.copies.may_write = self.pv.types.may_write
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -177,7 +181,11 @@ class Hypervisor:
         self.crash(domid, reason)
 
     def _shut_down(self, domid: Domid, reason: int) -> None:
-        self.to_destroy.append(domid)
+        if self.domains.kind[domid] == GuestKind.HOST:  # what outsiders do with domain 0, they do to the machine
+            self.io.log(f"domain {domid} shut down: the host stops")
+            self.host.stop[0] = 1
+        else:
+            self.to_destroy.append(domid)
 
     def reap(self) -> None:
         """Destroy the domains that have shut down: their ports close, their grants go, their memory is free.
@@ -200,6 +208,7 @@ class Hypervisor:
         self.events.close_all(domid)
         self.grants.destroy(domid)
         release_vcpu_infos(self, domid)
+        self.pv.destroy(domid)
         self.memory.free_domain(domid)
         self.host.alive[0] -= self.domains.awaited[domid]
 

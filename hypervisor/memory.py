@@ -4,7 +4,7 @@ A domain's RAM is one extent of machine frames, which its p2m maps with large en
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy
 
@@ -17,6 +17,7 @@ from hypervisor.frames import INVALID_M2P, FrameKind, Frames
 from hypervisor.heap import LARGE
 from hypervisor.p2m import P2m
 from hypervisor.physmap import Physmap
+from hypervisor.pv_tables import PageType
 from hypervisor.pvh_layout import (
     HIGH_MEMORY,
     HOLE,
@@ -29,6 +30,9 @@ from hypervisor.pvh_layout import (
 from hypervisor.tables import DomainTable, GuestKind
 from state.arena import Arena
 from state.table import Table
+
+if TYPE_CHECKING:
+    from hypervisor.pv import PvMemory
 
 _GIGABYTE = 1 << 30 - PAGE_SHIFT
 _ENTRY = E820ENTRY.at(64)
@@ -58,6 +62,8 @@ class Memory:
         self._arena, self._domains, self._table = arena, domains, table
         self.frames, self.p2m = frames, p2m
         self.physmap = Physmap(frames, p2m, crash)
+        self.pv: PvMemory | None = None
+        """Set by the host that has PV guests."""
         self._root, self._find = p2m.table.root, p2m.find
         self._kind, self._gfn, self._refs = frames.table.kind, frames.table.gfn, frames.table.refs
         self.get_page, self.owner = frames.get_page, frames.owner
@@ -170,6 +176,24 @@ class Memory:
         return int.from_bytes(self._arena.read(at, width // 8), "little") - 1
 
     # -- frames and mappings of the grant tables
+
+    def get_writable_page(self, mfn: Mfn, domid: Domid) -> bool:
+        """As `get_page`, for writing: a PV guest's frame stays what may be written.  False also where it may not."""
+        if not self.get_page(mfn, domid):
+            return False
+        if self.pv is not None:
+            try:
+                self.pv.types.get_type(mfn, PageType.WRITABLE)
+            except XenError:
+                self.frames.put_page(mfn)
+                return False
+        return True
+
+    def put_writable_page(self, mfn: Mfn) -> None:
+        """End what `get_writable_page` began."""
+        if self.pv is not None:
+            self.pv.types.put_type(mfn)
+        self.put_page(mfn)
 
     def put_page(self, mfn: Mfn) -> None:
         """Drop a reference; the last one frees a frame that nobody has allocated, also out of its owner's sight."""

@@ -24,7 +24,8 @@ from hypervisor.memory_call import (
     target_of,
 )
 from hypervisor.memory_physmap import add_to_physmap, add_to_physmap_batch, remove_from_physmap
-from hypervisor.memory_reservation import reservation
+from hypervisor.memory_pv import exchange
+from hypervisor.memory_reservation import CONTROL_MAX_ORDER, DOMU_MAX_ORDER, reservation
 from hypervisor.memory_x86 import X86_OPERATIONS
 from hypervisor.tables import GuestKind
 from hypervisor.unimplemented import not_implemented
@@ -52,7 +53,10 @@ def _exchange(hv: MemoryHost, call: Call, start: int, arg: int) -> int:
     refuse_restart(start)
     if hv.memory.root(call.domid):
         raise XenError(Errno.EOPNOTSUPP)
-    not_implemented(hv, call, "memory_op", "exchange")
+    if hv.memory.pv is None:
+        not_implemented(hv, call, "memory_op", "exchange")
+    most = CONTROL_MAX_ORDER if hv.domains.privileged[call.domid] else DOMU_MAX_ORDER
+    return exchange(hv, call, hv.memory.pv, arg, most)
 
 
 def _maximum_ram_page(hv: MemoryHost, call: Call, start: int, arg: int) -> int:

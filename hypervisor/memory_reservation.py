@@ -15,9 +15,10 @@ from abi.types import PAGE_SHIFT, Domid
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
 from hypervisor.memory_call import EXTENT_SHIFT, SHARE, MemoryHost, copied_in, target_of
+from hypervisor.memory_pv import PvPages, give, give_back
 from hypervisor.unimplemented import not_implemented
 
-_DOMU_MAX_ORDER, _CONTROL_MAX_ORDER = 9, 18
+DOMU_MAX_ORDER, CONTROL_MAX_ORDER = 9, 18
 _MAX_NODES = 64
 
 
@@ -29,11 +30,12 @@ def reservation(hv: MemoryHost, call: Call, op: MemoryOp, start: int, arg: int) 
             return start
         domid = target_of(hv, call, dom)
         below = _frames_below(hv, call, flags)
-        if order > (_CONTROL_MAX_ORDER if hv.domains.privileged[call.domid] else _DOMU_MAX_ORDER):
+        if order > (CONTROL_MAX_ORDER if hv.domains.privileged[call.domid] else DOMU_MAX_ORDER):
             return start
     except XenError:
         return start
-    if not hv.memory.root(domid):
+    pages = None if hv.memory.root(domid) else hv.memory.pv
+    if not hv.memory.root(domid) and pages is None:
         not_implemented(hv, call, "memory_op", f"{op.name} of a PV domain")
     size = call.width // 8
     done = start
@@ -41,7 +43,9 @@ def reservation(hv: MemoryHost, call: Call, op: MemoryOp, start: int, arg: int) 
         while done < count:
             if done != start and (done - start) << order >= SHARE:
                 raise Continuation(op | done << EXTENT_SHIFT, arg)
-            if op == MemoryOp.increase_reservation:
+            if pages is not None:
+                _of_pv(hv, call, op, pages, domid, list_at and list_at + done * size, order, flags, below)
+            elif op == MemoryOp.increase_reservation:
                 hv.memory.allocate_pages(domid, 1 << order, 1 << order, below)
             else:
                 gfn = int.from_bytes(call.memory.read(list_at + done * size, size), "little")
@@ -54,6 +58,24 @@ def reservation(hv: MemoryHost, call: Call, op: MemoryOp, start: int, arg: int) 
     except XenError:
         pass
     return done
+
+
+def _of_pv(hv: MemoryHost, call: Call, op: MemoryOp, pages: PvPages, domid: Domid, at: int, order: int, flags: int,
+           below: int) -> None:
+    """One extent of a PV domain, whose frame, or page and then its frame, are in the list at `at`."""
+    size = call.width // 8
+    number = None
+    if op != MemoryOp.increase_reservation:
+        number = int.from_bytes(call.memory.read(at, size), "little")
+    if op == MemoryOp.decrease_reservation and number is not None:
+        for mfn in range(number, number + (1 << order)):
+            give_back(hv, domid, mfn)
+        return
+    if flags & XENMEMF_populate_on_demand and number is not None:
+        raise XenError(Errno.EINVAL)
+    mfn = give(hv, pages, domid, number, order, below)
+    if at:
+        call.memory.write(at, mfn.to_bytes(size, "little"))
 
 
 def _populate(hv: MemoryHost, call: Call, domid: Domid, gfn: int, order: int, flags: int, below: int) -> None:

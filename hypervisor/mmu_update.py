@@ -9,28 +9,25 @@ from abi.types import Domid, Mfn
 from abi.xen import MmuUpdate
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
-from hypervisor.frames import INVALID_M2P
 from hypervisor.guest_access import guest_handle_okay
 from hypervisor.mmu_owner import PREEMPTED, Host, check_target, count_done, domain, page_owner
-from hypervisor.pte import PRESENT
 from hypervisor.pv_tables import PageType
 
 _SIZE = 16
 _BATCH, _SHARE = 512, 8192
 """Requests that are read at once, and that one call does before it lets others run."""
-_WORTH_IT = 12
+_WORTH_IT = 16
 """From so many requests on, numpy is faster than a loop."""
 _NORMAL, _MACHPHYS = int(MmuUpdate.NORMAL_PT_UPDATE), int(MmuUpdate.MACHPHYS_UPDATE)
 _PRESERVE_AD = int(MmuUpdate.PT_UPDATE_PRESERVE_AD)
 _L1, _L4, _WRITABLE = int(PageType.L1), int(PageType.L4), int(PageType.WRITABLE)
-_MASK = {32: (1 << 32) - 1, 64: INVALID_M2P}
 
 
 def mmu_update(hv: Host, call: Call, ureqs: int, count: int, pdone: int, foreigndom: int) -> int:
     """Do `count` requests in order until one fails.
 
-    `foreigndom` names the owner of the frames mapped, and in its upper half that of the tables, plus one.  Errors: EFAULT,
-    EINVAL, ESRCH, EPERM; ENOSYS for a command that there is not; and those of the entries.
+    `foreigndom` names the owner of the frames mapped and, in its upper half, that of the tables, plus one.  Errors:
+    EFAULT, EINVAL, ESRCH, EPERM; ENOSYS for a command that there is not; and those of the entries.
     """
     count, foreigndom = count & 0xFFFFFFFF, foreigndom & 0xFFFFFFFF
     number = count & ~PREEMPTED
@@ -42,31 +39,83 @@ def mmu_update(hv: Host, call: Call, ureqs: int, count: int, pdone: int, foreign
             tables_of = domain(hv, (foreigndom >> 16) - 1)
         except XenError:
             raise XenError(Errno.EINVAL) from None
-    owner = page_owner(hv, call, foreigndom & 0xFFFF)
-    done = 0
+    updates = _Updates(hv, call, tables_of, page_owner(hv, call, foreigndom & 0xFFFF))
     try:
-        while done < number:
-            if done >= _SHARE:
-                raise Continuation(ureqs + done * _SIZE, number - done | PREEMPTED, pdone, foreigndom)
-            size = min(_BATCH, number - done)
-            for data in _requests(call, ureqs + done * _SIZE, size):
-                for taken in _batch(hv, call, data, tables_of, owner):
-                    done += taken
+        while updates.done < number and updates.done < _SHARE:
+            updates.read(ureqs + updates.done * _SIZE, min(_BATCH, number - updates.done))
     finally:
-        count_done(call, pdone, count, done)
+        count_done(call, pdone, count, updates.done)
+    if updates.done < number:
+        raise Continuation(ureqs + updates.done * _SIZE, number - updates.done | PREEMPTED, pdone, foreigndom)
     return 0
 
 
-def _requests(call: Call, address: int, count: int) -> "list[bytes]":
-    """The bytes of `count` requests, in one piece if they can be read so; else as far as there are any.
+class _Updates:
+    """One call: the tables are `tables_of`'s and the frames `owner`'s.  `done` counts the requests that went well."""
 
-    Raises XenError(EFAULT) where there are none.
-    """
-    try:
-        return [call.memory.read(address, count * _SIZE)]
-    except XenError:
-        return [call.memory.read(address, _SIZE)]
+    def __init__(self, hv: Host, call: Call, tables_of: Domid, owner: Domid) -> None:
+        self._hv, self._call, self._tables_of, self._owner = hv, call, tables_of, owner
+        self._types, self._entries = hv.pv.types, hv.pv.entries
+        self._own = tables_of == owner == call.domid
+        self.done = 0
 
+    def read(self, address: int, count: int) -> None:
+        """Do `count` requests in the guest's memory, or those before the first that cannot be read."""
+        read = self._call.memory.read
+        try:
+            data = read(address, count * _SIZE)
+        except XenError:
+            data = read(address, _SIZE)
+        self._do(data)
 
-def _batch(hv: Host, call: Call, data: bytes, tables_of: Domid, owner: Domid) -> "list[int]":
-    return []
+    def _do(self, data: bytes) -> None:
+        """Do all requests of `data` at once; where these are not alike, one half after the other."""
+        count = len(data) // _SIZE
+        if self._own and count >= _WORTH_IT:
+            requests = numpy.frombuffer(data, numpy.uint64).reshape(count, 2)
+            if self._hv.pv.batch.update(requests, self._owner):
+                self.done += count
+                return
+            half = count // 2 * _SIZE
+            self._do(data[:half])
+            self._do(data[half:])
+            return
+        for pointer, value in iter_unpack("<QQ", data):
+            command = pointer & 7
+            if command in (_NORMAL, _PRESERVE_AD):
+                self._entry(pointer & ~7, value, command == _PRESERVE_AD)
+            elif command == _MACHPHYS:
+                self._machphys(pointer >> 12, value)
+            else:
+                raise XenError(Errno.ENOSYS)
+            self.done += 1
+
+    def _entry(self, pointer: int, value: int, preserve: bool) -> None:
+        if not self._own:
+            check_target(self._hv, self._call, self._owner)
+            check_target(self._hv, self._call, self._tables_of)
+        mfn, types = pointer >> 12, self._types
+        frames = types.frames
+        if not frames.valid(mfn) or frames.owner(Mfn(mfn)) != self._tables_of:
+            raise XenError(Errno.EINVAL)
+        kind = types.live(mfn)
+        if kind == _L1:
+            self._entries.mod_l1(pointer >> 3, value, self._tables_of, self._owner, preserve)
+        elif 0 < kind <= _L4:
+            if self._owner != self._tables_of:
+                raise XenError(Errno.EINVAL)
+            self._entries.mod_upper(kind, pointer >> 3, value, self._tables_of, preserve)
+        else:
+            types.get(mfn, _WRITABLE, self._tables_of)
+            self._hv.pv.write_word(pointer, value)
+            types.put(mfn)
+
+    def _machphys(self, mfn: int, pfn: int) -> None:
+        if self._tables_of != self._call.domid:
+            raise XenError(Errno.EPERM)
+        if not self._own:
+            check_target(self._hv, self._call, self._owner)
+        frames = self._types.frames
+        if not frames.valid(mfn) or frames.owner(Mfn(mfn)) != self._owner:
+            raise XenError(Errno.EINVAL)
+        self._hv.pv.set_m2p(mfn, pfn)

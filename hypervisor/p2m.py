@@ -38,6 +38,11 @@ _GRANT_FLAGS = frozenset(_FLAGS[kind] for kind in _GRANT_TYPES)
 _TYPES = [P2mType(n) if n in MEMORY_TYPES else P2mType.INVALID for n in range(128)]
 
 
+def leaf(kind: P2mType) -> int:
+    """A 4 KiB entry of type `kind`, but for its frame's address."""
+    return _FLAGS[kind]
+
+
 class P2mTable(Table):
     """A row a domain."""
 

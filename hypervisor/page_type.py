@@ -124,6 +124,10 @@ class PageTypes:
         """The type that a frame is in use as, validated; NONE for any other (page_lock)."""
         return self._type[mfn] if self._count[mfn] else _NONE
 
+    def may_write(self, mfn: int) -> bool:
+        """Whether Xen may write to a frame on a guest's behalf: nothing uses it as something else."""
+        return not self._count[mfn] or self._type[mfn] == _WRITABLE
+
     def get_linear(self, mfn: int, kind: int, holder: int, domid: Domid) -> bool:
         """Let table `holder` name `mfn`, a validated table of its own level, as one of the level below.
 

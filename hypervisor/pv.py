@@ -11,11 +11,13 @@ import numpy
 from abi.errno import Errno, XenError
 from abi.types import Domid, Mfn, VcpuRow
 from abi.xen import VmAssist
+from hypervisor.call import Call
 from hypervisor.descriptors import Descriptors
 from hypervisor.frames import INVALID_M2P, Frames, FrameTable
 from hypervisor.host_state import HostState
 from hypervisor.l1_batch import L1Batch
 from hypervisor.memory import MemoryTable
+from hypervisor.p2m import EVERY_PAGE
 from hypervisor.page_entry import PageEntries
 from hypervisor.page_tables import PageTables
 from hypervisor.page_type import PageTypes
@@ -43,11 +45,14 @@ _LOWER_HALF, _TOP_HALF, _END_32 = 1 << 47, 0xFFFF880000000000, 0xF5800000
 
 
 class PvMemory:
-    """For the PV guests of one host.  `flush_engine(domid)` makes the domain's engine forget all translations."""
+    """For the PV guests of one host.
 
-    def __init__(self, state: HostState, frames: Frames, flush_engine: Callable[[Domid], None]) -> None:
+    `flush_engine(domid, gfn)` makes the domain's engine forget what it knows of a frame, or EVERY_PAGE.
+    """
+
+    def __init__(self, state: HostState, frames: Frames, flush_engine: Callable[[Domid, int], None]) -> None:
         table = state.table
-        self._u64, self._frames, self._flush_engine = state.arena.u64, frames, flush_engine
+        self._arena, self._u64, self._frames, self._flush_engine = state.arena, state.arena.u64, frames, flush_engine
         self._domains, self._memory = table(DomainTable), table(MemoryTable)
         self._assists, self._m2p32 = table(AssistTable), table(M2p32Table).pfn
         self._m2p32_all = numpy.frombuffer(self._m2p32, numpy.uint32)
@@ -55,7 +60,7 @@ class PvMemory:
         self._flushes = self.domain_table.flushes
         self.local_invlpg: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translation of one address now."""
-        self.nested = Nested(state.arena, table(PvNestedTable), frames, self.flush)
+        self.nested = Nested(state.arena, table(PvNestedTable), frames, flush_engine)
         self.types = PageTypes(frames, table(PageTypeTable), self.domain_table, self.flush)
         self.entries = PageEntries(state.arena, self._domains, self.types, self.nested, self._drop_ldts)
         self.batch = L1Batch(state.arena, self._domains, self.types, self._flushes)
@@ -128,7 +133,7 @@ class PvMemory:
     def flush(self, domid: Domid) -> None:
         """Make a domain forget all its translations; whoever does it without this call counts it in `flushes`."""
         self._flushes[domid] = self._flushes[domid] + 1 & 0xFFFFFFFF
-        self._flush_engine(domid)
+        self._flush_engine(domid, EVERY_PAGE)
 
     def invlpg(self, domid: Domid, address: int) -> None:
         """Make a domain forget its translation of one linear address."""
@@ -166,6 +171,31 @@ class PvMemory:
         if entry & (PRESENT | LARGE) != PRESENT:
             return None
         return (entry >> 12 & MFN) << 9 | address >> 12 & 511
+
+    def cr3_changed(self, call: Call) -> None:
+        """The calling vCPU has other tables: its processor is told, and forgets all translations."""
+        switch = getattr(call, "switch_cr3", None)
+        if switch is not None:
+            switch()
+        self.flush(call.domid)
+
+    def ldt_changed(self, call: Call) -> None:
+        """The calling vCPU has another LDT: its processor is told (load_LDT)."""
+        load = getattr(call, "load_ldt", None)
+        if load is not None:
+            load()
+
+    def page(self, mfn: int) -> bytes:
+        """What is in a frame."""
+        return self._arena.read(mfn << 12, 4096)
+
+    def write_page(self, mfn: int, content: bytes) -> None:
+        """Fill a frame that may be written."""
+        self._arena.write(mfn << 12, content)
+
+    def write_word(self, address: int, value: int) -> None:
+        """Store 64 bits at a machine address that may be written."""
+        self._u64[address >> 3] = value
 
     # -- the tables that vCPUs run on
 

@@ -53,7 +53,7 @@ class Nested(P2m):
         uses = (entry >> _HIGH & 15) << 3 | entry >> _LOW & 7
         if uses == 1:
             self._u64[slot] = 0
-            self._flush(domid)
+            self._flush(domid, mfn)
         elif uses:
             self._count(slot, uses - 1)
 

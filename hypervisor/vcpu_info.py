@@ -24,10 +24,10 @@ class Memory(Protocol):
     def lookup(self, domid: Domid, gfn: Gfn) -> "tuple[Mfn, P2mType]":
         """Raises XenError where there is no page."""
 
-    def get_page(self, mfn: Mfn, domid: Domid) -> bool:
-        """Take a reference; False where the frame is not `domid`'s."""
+    def get_writable_page(self, mfn: Mfn, domid: Domid) -> bool:
+        """Take a reference for writing; False where the frame is not `domid`'s, or must not be written."""
 
-    def put_page(self, mfn: Mfn) -> None:
+    def put_writable_page(self, mfn: Mfn) -> None:
         """Drop a reference."""
 
 
@@ -77,7 +77,7 @@ def release_vcpu_infos(hv: Host, domid: Domid) -> None:
     first, vcpus = hv.domains.vcpu_base[domid], hv.vcpus
     for row in range(first, first + hv.domains.vcpu_count[domid]):
         if vcpus.info_registered[row]:
-            hv.memory.put_page(Mfn(vcpus.info[row] >> PAGE_SHIFT))
+            hv.memory.put_writable_page(Mfn(vcpus.info[row] >> PAGE_SHIFT))
         vcpus.info[row] = vcpus.info_registered[row] = 0
 
 
@@ -87,6 +87,6 @@ def _own_frame(hv: Host, domid: Domid, gfn: Gfn) -> Mfn:
         mfn, kind = hv.memory.lookup(domid, gfn)
     except XenError:
         raise XenError(Errno.EINVAL) from None
-    if kind not in _RAM or not hv.memory.get_page(mfn, domid):
+    if kind not in _RAM or not hv.memory.get_writable_page(mfn, domid):
         raise XenError(Errno.EINVAL)
     return mfn

@@ -7,15 +7,16 @@ baton round.  Ray carries none of that: it places, starts and supervises the act
 
 import mmap
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton, BatonTable
+from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.runner import HYPERVISOR, Outcome, Runner, vcpus_of
 from domains.selfcheck import selfcheck
@@ -23,6 +24,8 @@ from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from toolstack.console import Console
 from toolstack.errors import HostError
+from toolstack.jobs import LOOK, Jobs, RunOverError
+from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import HostPlan
 from toolstack.report import DomainReport
 from toolstack.session import (
@@ -33,9 +36,6 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
-
-_LOOK = 0.05
-"""Seconds after which somebody who waits looks again."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class HypervisorActor(_Member):
         os.ftruncate(self._file, size)
         self._boot = time.monotonic_ns()
         super().__init__(plan, mmap.mmap(self._file, size), HYPERVISOR, self._boot, trace)
-        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs = Jobs(self.hv.host)
+        self._outside = Outside(self.hv, self._jobs)
         create_domains(self.hv, plan)
         for index, domain in enumerate(plan.domains):
             for row in vcpus_of(self.hv, Domid(domain.domid)):
@@ -169,32 +170,32 @@ class HypervisorActor(_Member):
     def run(self) -> Outcome:
         """All domains are loaded: let them run, and serve until the run has ended."""
         start_domains(self.hv, self._plan)
+        self._jobs.begin()
         try:
-            return Runner(self.hv, {}, self._hand_over, self._serve, lambda time_ns: None).run()
+            return Runner(self.hv, {}, self._hand_over, self._jobs.serve, lambda time_ns: None).run()
         finally:
             self._leave()
-
-    def _serve(self) -> None:
-        while not self.jobs.empty():
-            self.jobs.get()()
 
     def stop(self) -> None:
         """End the run after the current slice."""
         self.hv.host.stop[0] = 1
 
     def lost(self, domid: int) -> None:
-        """The actor of a domain died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
-        done = threading.Event()
-
+        """A domain's actor died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
         def bury() -> None:
             self.hv.crash(Domid(domid), "the domain's actor died")
-            done.set()
 
-        self.jobs.put(bury)
-        while not done.is_set() and not self.hv.host.outcome[0]:
-            self.hv.host.request[0] = 1
-            self.baton.take_from_the_dead()
-            done.wait(_LOOK)
+        with suppress(RunOverError):
+            self._jobs.do(bury, self.baton.take_from_the_dead)
+
+    def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
+        """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
+        return self._outside.hypercall(number, [
+            given if isinstance(given, int) else bytearray(given[0]) if given[1] else given[0] for given in arguments])
+
+    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
+        """See `toolstack.outside.Running`."""
+        return self._outside.domain_getinfo(first, most)
 
     def user_hypercalls(self) -> dict[int, str]:
         """Numbers and names of the hypercalls that the user added."""
@@ -210,7 +211,7 @@ class DomainActor(_Member):
     """Runs one domain: loads its image, and takes its turns with the baton."""
 
     def __init__(self) -> None:
-        self._meter = BlockMeter()
+        self._meter = BlockMeter(load_fast_path())
         selfcheck(self._meter)
 
     def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
@@ -238,4 +239,4 @@ class DomainActor(_Member):
         return Result(report, self.pieces.get(domid, []))
 
     def _wait_until(self, time_ns: int) -> None:
-        time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, _LOOK))
+        time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, LOOK))

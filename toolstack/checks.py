@@ -36,8 +36,6 @@ def _names(config: HostConfig, names: Directory) -> Iterator[Problem]:
 def _domains(config: HostConfig, names: Directory, images: Images) -> Iterator[Problem]:
     for name, domain in config.domains.items():
         here: Where = ("domains", name)
-        if domain.type == "pv":
-            yield Problem((*here, "type"), "expected pvh or hvm, got 'pv' (paravirtual guests are not supported yet)")
         yield from _try((*here, "kernel"), images.check_kernel, domain.kernel)
         if domain.ramdisk is not None:
             yield from _try((*here, "ramdisk"), images.check_file, domain.ramdisk, "a file")

@@ -105,7 +105,7 @@ class DomainConfig(_Model):
     type: Literal["pvh", "hvm", "pv"] = "pvh"
     """`hvm` boots as `pvh` does."""
     kernel: FileName
-    """A program of `guests/`, built on demand, or an ELF file (compressed or not) or bzImage, relative to the configuration."""
+    """A program of `guests/`, built on demand, or an image (ELF, compressed or not, or bzImage), relative to the file."""
     ramdisk: FileName | None = None
     """A file for the kernel's first module, relative to the configuration file."""
     cmdline: Text = ""

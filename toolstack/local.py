@@ -8,12 +8,15 @@ import threading
 import time
 
 from abi.types import Domid, VcpuRow
+from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.runner import Runner
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest
 from toolstack.console import Console
+from toolstack.jobs import Jobs
+from toolstack.outside import Outside
 from toolstack.plan import HostPlan
 from toolstack.report import Outcome, RunReport
 from toolstack.runtime import RunOptions, Sink
@@ -58,7 +61,7 @@ class LocalIo:
 def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """Boot and run `plan` in this process; see `toolstack.runtime.Runtime`."""
     started = time.perf_counter()
-    meter = BlockMeter()
+    meter = BlockMeter(load_fast_path())
     selfcheck(meter)
     memory = mmap.mmap(-1, shape_of(plan).size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NORESERVE)
     pieces: dict[int, list[bytes]] = {domain.domid: [] for domain in plan.domains}
@@ -71,6 +74,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
         vcpus |= build_domain(hv, plan.name, domain, meter)
     start_domains(hv, plan)
 
+    jobs = Jobs(hv.host)
     timed_out = False
 
     def expire() -> None:
@@ -95,8 +99,10 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     def nobody(process: int) -> None:
         raise AssertionError(f"there is no process {process}")
 
+    jobs.begin()
+    options.started(Outside(hv, jobs))
     try:
-        ended = Runner(hv, vcpus, nobody, lambda: None, wait_until).run()
+        ended = Runner(hv, vcpus, nobody, jobs.serve, wait_until).run()
     finally:
         if timer is not None:
             timer.cancel()

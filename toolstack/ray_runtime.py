@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's own default, which it would announce at each start
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -20,6 +21,8 @@ from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Result
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
+from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
+from toolstack.ray_outside import RemoteHost
 from toolstack.report import DomainReport, RunReport
 from toolstack.report import Outcome as RunOutcome
 from toolstack.runtime import RunOptions, Sink
@@ -28,7 +31,8 @@ from toolstack.trace import Stream, write_trace
 
 _OBJECT_STORE = 80 << 20
 """Bytes of Ray's object store, its minimum: nothing large goes through it."""
-_NAMESPACE = "domus"
+_CONCURRENCY = 8
+"""Calls that an actor serves at once: two that last as long as the run, the rest for who asks it for something."""
 _TICK = 0.1
 _GRACE = 5.0
 """Seconds that the actors may take to see that the run is over, before they are killed."""
@@ -51,7 +55,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
 def _start_ray(processes: int) -> None:
     try:
         ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
-                 object_store_memory=_OBJECT_STORE, namespace=_NAMESPACE)
+                 object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
     except (OSError, RuntimeError, ValueError, ConnectionError) as error:
         raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
 
@@ -87,11 +91,11 @@ class _Session:
 
     def _start(self) -> None:
         plan = self._plan
-        actor = ray.remote(num_cpus=0, max_concurrency=4)
+        actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
         # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=f"{plan.name}/hypervisor").remote(plan, self._trace)
+        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(plan, self._trace)
         for domain in plan.domains:
-            name = f"{plan.name}/{domain.name}"
+            name = domain_name(plan.name, domain.name)
             self._domains[domain.domid] = actor(DomainActor).options(name=name).remote()
         attachment = self._get(self._hypervisor.attachment.remote())
         self._get([self._domains[domain.domid].attach.remote(plan, index + 1, attachment, self._trace)
@@ -114,6 +118,7 @@ class _Session:
         for actor in (self._hypervisor, *self._domains.values()):
             self._outputs[actor.lines.remote()] = actor
         hypervisor = self._hypervisor.run.remote()
+        self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
         if options.timeout is not None:

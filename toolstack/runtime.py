@@ -2,15 +2,19 @@
 
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from toolstack.errors import HostError
 from toolstack.log import Format, Level
 from toolstack.plan import HostPlan
 from toolstack.report import RunReport
 from toolstack.stop import Stop
+
+if TYPE_CHECKING:
+    from toolstack.outside import Running
 
 RuntimeName = Literal["ray", "local"]
 _MODULES: dict[str, str] = {"ray": "toolstack.ray_runtime", "local": "toolstack.local"}
@@ -37,6 +41,8 @@ class RunOptions:
     """For the actors' own logs (`toolstack.log`)."""
     stop: Stop = field(default_factory=Stop)
     """Looked at between slices: where `stop.requested`, end with the outcome `interrupted`."""
+    started: Callable[["Running"], None] = lambda running: None
+    """Told when the host is up, with a way in for other threads: see `xenctrl`."""
 
 
 class Runtime(Protocol):

@@ -8,7 +8,7 @@ from abi.sched import ShutdownReason
 from abi.types import PAGE_SHIFT, Domid, VcpuRow
 from clock.source import Clock, HostClock, VirtualClock
 from clock.wallclock import wallclock_base
-from domains.builder import Image, load, make_vcpu
+from domains.builder import Image, load, make_vcpus
 from domains.elf import ImageError
 from domains.native import BlockMeter
 from domains.runner import Outcome, vcpus_of
@@ -76,7 +76,7 @@ def build_domain(hv: Hypervisor, plan_name: str, domain: DomainPlan, meter: Bloc
         built = load(hv, domid, Image(domain.kernel, domain.cmdline, domain.ramdisk))
     except ImageError as error:
         raise ConfigError(plan_name, [Problem(("domains", domain.name, "kernel"), f"{domain.kernel}: {error}")]) from None
-    return {row: make_vcpu(hv, row, meter, built) for row in vcpus_of(hv, domid)}
+    return make_vcpus(hv, vcpus_of(hv, domid), meter, built)
 
 
 def start_domains(hv: Hypervisor, plan: HostPlan) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from toolstack import expect
 from toolstack.images import Programs
 from toolstack.load import Configuration, from_data, load
+from toolstack.outside import Running
 from toolstack.plan import ClockMode
 from toolstack.report import DomainReport, RunReport
 from toolstack.runtime import RunOptions, Runtime
@@ -70,6 +71,8 @@ class Host:
         self._sink = _Kept()
         self.report: RunReport | None = None
         """What the latest run did; None before the first."""
+        self.running: Running | None = None
+        """While another thread is in `run`: what `xenctrl.interface_open` wants of this host."""
         self.failures: list[str] = []
         """What `expect` asks for and the latest run did not do.  Without it, every domain must power off."""
 
@@ -109,9 +112,16 @@ class Host:
         configuration = self._loaded or self._configuration()
         plan = configuration.plan(clock=self._clock, seed=seed)
         self.report, self.failures, self._sink = None, [], _Kept()
-        self.report = self._runtime.run(plan, RunOptions(timeout=timeout, trace_path=trace), self._sink)
+        options = RunOptions(timeout=timeout, trace_path=trace, started=self._started)
+        try:
+            self.report = self._runtime.run(plan, options, self._sink)
+        finally:
+            self.running = None
         self.failures = expect.failures(plan.expect, self.report)
         return self.report
+
+    def _started(self, running: Running) -> None:
+        self.running = running
 
     @property
     def hypervisor_log(self) -> list[str]:

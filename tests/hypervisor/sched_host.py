@@ -147,7 +147,7 @@ class Pages:
             raise XenError(Errno.ENOENT)
         return 8 + gfn, self.types.get(gfn, P2mType.RAM_RW)
 
-    def get_page(self, mfn, domid):
+    def get_writable_page(self, mfn, domid):
         self.references.append(mfn)
         return True
 

@@ -20,3 +20,6 @@ extern struct vcpu_info *vcpu_info; /* the boot vCPU's: registered in our own pa
 
 /* Map shared_info and register vcpu_info (command line: vcpu_info=shared leaves it where it is). */
 void shared_info_init(void);
+
+/* Fill in `hypervisor` from CPUID; panics where Xen is not there.  The kind's entry code calls it. */
+void find_xen(void);

@@ -1,0 +1,60 @@
+"""The vCPUs of one PV domain take turns in one engine; who does not run has a copy of the processor's words.
+
+One engine for a domain means one translation of its code.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from abi.types import VcpuRow
+from domains.engine import Engine
+
+if TYPE_CHECKING:
+    from domains.pv_vcpu import PvVcpu
+
+
+class Turns:
+    """`current` is the vCPU whose state is in the engine."""
+
+    current: "PvVcpu"
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.members: dict[VcpuRow, PvVcpu] = {}
+        self.pristine = b""
+        """The processor's words right after it was started."""
+        self._states: dict[VcpuRow, bytes] = {}
+
+    def join(self, vcpu: "PvVcpu") -> bool:
+        """One more vCPU.  True for the first one, whose engine it is."""
+        self.members[vcpu.vcpu] = vcpu
+        if self.engine is None:
+            self.engine, self.current = vcpu.engine, vcpu
+            return True
+        return False
+
+    def take(self, vcpu: "PvVcpu") -> None:
+        """Put the state of `vcpu` into the engine, which is between two runs."""
+        old = self.current
+        if old is vcpu:
+            return
+        words = vcpu.engine.q.cast("B")
+        self._states[old.vcpu] = words.tobytes()
+        words[:] = self._states.pop(vcpu.vcpu, self.pristine)
+        self.current = vcpu
+        vcpu.stale = True
+
+    def prepare(self, vcpu: "PvVcpu", load: Callable[[], None]) -> None:
+        """Let `load` make the state of a vCPU that is not in the engine, of the pristine one; in a hook."""
+        current, words = self.current, vcpu.engine.q.cast("B")
+        running, words[:] = words.tobytes(), self.pristine
+        try:
+            load()
+            self._states[vcpu.vcpu] = words.tobytes()
+        finally:
+            words[:] = running
+            current.stale = True
+
+    def on_syscall(self, _uc: object, _data: object) -> None:
+        """The engine's SYSCALL hook."""
+        self.current.on_syscall()

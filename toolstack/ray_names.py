@@ -1,0 +1,13 @@
+"""What a host's actors are called, so that others find them."""
+
+NAMESPACE = "domus"
+
+
+def hypervisor_name(host: str) -> str:
+    """The name of the hypervisor's actor of the host called `host`."""
+    return f"{host}/hypervisor"
+
+
+def domain_name(host: str, domain: str) -> str:
+    """The name of a domain's actor."""
+    return f"{host}/{domain}"
