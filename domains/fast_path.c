@@ -460,5 +460,10 @@ void domus_exit(void *uc, u32 number, struct fast_path *f) {
         ((void (*)(void *, u32, void *))f->python)(uc, number, 0);
 }
 
+/* A slice begins and something is pending: as PvhVcpu.arm_upcall. */
+void domus_arm(struct fast_path *f) {
+    arm_upcall(f);
+}
+
 /* For fast_path.py to see that both mean the same structure. */
 u64 domus_size(void) { return sizeof(struct fast_path); }

@@ -55,6 +55,7 @@ def load_fast_path() -> ctypes.CDLL | None:
     except HostCodeError:
         return None
     library.domus_size.restype = ctypes.c_uint64
+    library.domus_arm.restype = None
     assert library.domus_size() == ctypes.sizeof(_Fields)
     return library
 
@@ -73,6 +74,7 @@ class FastPath:
         self._trace = bytearray(_TRACE_SIZE)
         self.hook = library.domus_exit
         self.data = ctypes.byref(self._fields)
+        self._arm = library.domus_arm
         self._limit, self._end, self._slice_end, self._shortened, touched, self._length = (
             _NAMES.index(name) for name in ("limit", "end", "slice_end", "shortened", "touched", "trace_length"))
         self.touched = self._words[touched:touched + 1]
@@ -134,6 +136,13 @@ class FastPath:
         """A slice begins: its end, and the system time at which the budget will be spent."""
         words = self._words
         words[self._limit], words[self._end], words[self._slice_end], words[self._shortened] = limit, end, end, 0
+
+    def arm_upcall(self) -> bool:
+        """As `PvhVcpu.arm_upcall`; False where it is not on."""
+        if not self._fields.enabled:
+            return False
+        self._arm(self.data)
+        return True
 
     def slice_end(self, limit: int, end: int) -> None:
         """The Python side shortened the slice."""

@@ -142,9 +142,10 @@ class Vcpu:
             if started >= self._refresh or vcpus.runstate_area[row]:
                 self._refresh = started + _REFRESH
                 update_areas(self.hv, self)
-            self.arm_upcall()
             if self.front is not None:
                 self.front.begin(started + granted, end)
+            if self.hv.arena.u8[vcpus.info[row]] and (self.front is None or not self.front.arm_upcall()):
+                self.arm_upcall()
             while True:
                 self.engine.run()
                 if self._touched[0]:
