@@ -111,10 +111,13 @@ class Shape:
         self.unpack_from = compiled.unpack_from
         self.pack = compiled.pack
         self.pack_into = compiled.pack_into
-        self._record: Any = namedtuple(re.sub(r"\W", "_", name) or "nameless", self.names, rename=True)  # type: ignore[misc]
+        self._record: Any = None  # made when first wanted: a class takes longer than all the rest
 
     def named(self, data: bytes | memoryview) -> Any:
         """The fields as a named tuple."""
+        if self._record is None:
+            name = re.sub(r"\W", "_", self.name) or "nameless"
+            self._record = namedtuple(name, self.names, rename=True)  # type: ignore[misc]
         return self._record._make(self.unpack(data))
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from abi.errno import Errno, XenError
 from abi.memory import MEMORY_EXCHANGE, MEMORY_RESERVATION
-from abi.types import Domid, Mfn
+from abi.types import PAGE_SHIFT, Domid, Mfn
 from hypervisor.call import Call
 from hypervisor.frames import ALLOCATED, INVALID_M2P
 from hypervisor.memory_call import MemoryHost, target_of
@@ -60,7 +60,7 @@ def exchange(hv: MemoryHost, call: Call, pages: PvPages, arg: int, most_order: i
     """
     shape, list_shape = MEMORY_EXCHANGE.at(call.width), MEMORY_RESERVATION.at(call.width)
     data = call.memory.read(arg, shape.size)
-    given, taken = (list_shape.unpack_from(data, shape.offset[name]) for name in ("in_", "out"))
+    given, taken = (list_shape.unpack_from(data, shape.offset[name]) for name in ("in", "out"))
     word, at = call.width // 8, shape.offset["nr_exchanged"]
     done = int.from_bytes(data[at:at + word], "little")
     swap = _Exchange(hv, call, pages, given, taken, word)
@@ -100,11 +100,13 @@ class _Exchange:
         pfns = [self._read(self._taken, index) for index in outputs]
         # The new frames come first: where there are none the old ones must stay.
         limit = self._hv.domains.max_pages[domid]
+        bits, frames = self._taken[3] & 0xFF, self._hv.memory.frames.count
+        below = min(frames, 1 << max(bits - PAGE_SHIFT, 0)) if bits else frames
         new: list[int] = []
         try:
             self._hv.domains.max_pages[domid] = limit + len(old)
             for pfn in pfns:
-                new.append(give(self._hv, self._pages, domid, pfn, order_out, self._hv.memory.frames.count))
+                new.append(give(self._hv, self._pages, domid, pfn, order_out, below))
         except XenError:
             for mfn in new:
                 for frame in self._extent(mfn, order_out):

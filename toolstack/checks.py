@@ -36,6 +36,8 @@ def _names(config: HostConfig, names: Directory) -> Iterator[Problem]:
 def _domains(config: HostConfig, names: Directory, images: Images) -> Iterator[Problem]:
     for name, domain in config.domains.items():
         here: Where = ("domains", name)
+        if domain.bits == 32 and domain.type != "pv":
+            yield Problem((*here, "bits"), f"expected 64, which is what {domain.type} programs are built for, got 32")
         yield from _try((*here, "kernel"), images.check_kernel, domain.kernel)
         if domain.ramdisk is not None:
             yield from _try((*here, "ramdisk"), images.check_file, domain.ramdisk, "a file")

@@ -103,7 +103,9 @@ class MachineConfig(_Model):
 
 class DomainConfig(_Model):
     type: Literal["pvh", "hvm", "pv"] = "pvh"
-    """`hvm` boots as `pvh` does."""
+    """`hvm` boots as `pvh` does; `pv` is a paravirtual guest of either width."""
+    bits: Literal[64, 32] = 64
+    """The width that a program of `guests/` is built for; 32 goes with `pv`.  Other kernels have their own."""
     kernel: FileName
     """A program of `guests/`, built on demand, or an image (ELF, compressed or not, or bzImage), relative to the file."""
     ramdisk: FileName | None = None

@@ -7,7 +7,7 @@ from typing import Protocol
 from domains.kernel_image import HEAD, may_be_kernel
 from toolstack.errors import describe, did_you_mean
 
-_TARGETS = {"pvh": "pvh64", "hvm": "pvh64", "pv": "pv64"}
+_TARGETS = {("pvh", 64): "pvh64", ("hvm", 64): "pvh64", ("pv", 64): "pv64", ("pv", 32): "pv32"}
 
 
 class Programs(Protocol):
@@ -66,11 +66,11 @@ class Images:
         """The file `name`, absolute."""
         return (self._base / name).resolve()
 
-    def kernel(self, kernel: str, domain_type: str) -> Path:
+    def kernel(self, kernel: str, domain_type: str, bits: int = 64) -> Path:
         """The ELF file of a checked kernel; builds a program, and raises what that raises."""
         if not self.is_program(kernel):
             return self.path(kernel)
-        return self._programs.build(kernel, _TARGETS[domain_type])
+        return self._programs.build(kernel, _TARGETS[domain_type, bits])
 
 
 def guest_programs() -> Programs:

@@ -78,7 +78,7 @@ class Configuration:
     def _kernel(self, key: str) -> Path:
         domain = self.config.domains[key]
         try:
-            return self.images.kernel(domain.kernel, domain.type)
+            return self.images.kernel(domain.kernel, domain.type, domain.bits)
         except Exception as error:  # GuestBuildError, or no compiler, or no room for its output
             first, *rest = str(error).splitlines() or [type(error).__name__]
             problem = self._locate(Problem(("domains", key, "kernel"), first, detail=tuple(rest)))

@@ -42,7 +42,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """Boot and run `plan` with one actor a domain; see `toolstack.runtime.Runtime`."""
     mine = not ray.is_initialized()
     if mine:
-        _start_ray(len(plan.domains) + 1)
+        start_ray(len(plan.domains) + 1)
     session = _Session(plan, options, sink)
     try:
         return session.run()
@@ -52,7 +52,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
             ray.shutdown()
 
 
-def _start_ray(processes: int) -> None:
+def start_ray(processes: int) -> None:
     try:
         ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
                  object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)

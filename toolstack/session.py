@@ -24,6 +24,7 @@ from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport
 from toolstack.report import Outcome as RunOutcome
 from toolstack.waiting import waiting
+from xenstore.store import Introduced, Store
 
 OUTCOMES: dict[Outcome, RunOutcome] = {Outcome.FINISHED: "finished", Outcome.DEADLOCK: "deadlock", Outcome.STOPPED: "interrupted"}
 
@@ -43,8 +44,10 @@ def make_hypervisor(plan: HostPlan, buffer: memoryview, io: HostIo, *, boot: int
     except UserHypercallError as error:
         raise ConfigError(plan.name, [Problem(("hypercalls",), str(error))]) from None
     version = XenVersion(f"{plan.xen_version[0]}.{plan.xen_version[1]}")
-    return Hypervisor(HostState(buffer, shape_of(plan)), make_clock(plan, boot), version,
-                      wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, trace_sink=trace_sink)
+    hv = Hypervisor(HostState(buffer, shape_of(plan)), make_clock(plan, boot), version,
+                    wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, trace_sink=trace_sink)
+    Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
+    return hv
 
 
 def make_clock(plan: HostPlan, boot: int | None) -> Clock:

@@ -29,6 +29,7 @@ _FENCE = re.compile(r"```(\w*)\s*")
 _NOTE = re.compile(r"<!-- (file|exit status|not run): (.*) -->")
 _VOLATILE = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "#"),
+    (re.compile(r"\b[0-9]{1,3}(,[0-9]{3})+\b"), "#"),
     (re.compile(r"\b[0-9][0-9,.]* ?(ns|us|ms|s|[kMGT]|MiB|million/s)\b"), r"# \1"),
     (re.compile(r"-{3,}"), "---"),
     (re.compile(r"\s+"), " "),

@@ -50,7 +50,7 @@ class PvHost:
                              XenVersion("4.17"), Wallclock(1_700_000_000, 0), Io())
         self.hv.format()
         create_host_seat(self.hv)
-        create_domain(self.hv, DomainSpec(A, GuestKind.PV, pages, 2, 1))
+        create_domain(self.hv, DomainSpec(A, GuestKind.PV, pages, 2, 1, awaited=False))
         self.pages = pages
 
     def build(self, kernel, **options):

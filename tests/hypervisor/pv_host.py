@@ -4,6 +4,8 @@ from collections import Counter
 from mmap import mmap
 from struct import pack
 
+import numpy
+
 from abi.errno import Errno, XenError
 from abi.types import Domid, VcpuRow
 from abi.xen import DOMID_SELF, Hypercall
@@ -19,7 +21,7 @@ from hypervisor.xen_version import XenVersion
 P, RW, US, A, D, PAT, G = 1, 2, 4, 0x20, 0x40, 0x80, 0x100
 BASE = 0x400000
 MFN = (1 << 40) - 1
-PAGES = 1024
+PAGES, GUEST_PAGES = 1024, 512
 ARGUMENTS = 64
 """The page that the tests put arguments into."""
 FREE = 128
@@ -188,8 +190,10 @@ class PvHost:
         held = [mfn for row in range(vcpu.rows) for mfn in (vcpu.kernel_cr3[row], vcpu.user_cr3[row]) if mfn]
         for kind in (GdtFrameTable, LdtFrameTable):
             held += [mfn for mfn in self.hv.state.table(kind).mfn if mfn]
-        live = [mfn for mfn in range(self.hv.frames.count) if table.count[mfn] and 1 <= table.type[mfn] <= 4]
-        held += [mfn for mfn in range(self.hv.frames.count) if table.flags[mfn] & TypeFlag.PINNED]
+        counts, kinds_of_use, flags = (numpy.frombuffer(column, code) for column, code in (
+            (table.count, "u4"), (table.type, "u1"), (table.flags, "u1")))
+        live = numpy.flatnonzero((counts > 0) & (kinds_of_use >= 1) & (kinds_of_use <= 4)).tolist()
+        held += numpy.flatnonzero(flags & TypeFlag.PINNED).tolist()
         for mfn in held:
             types[mfn] += 1
             refs[mfn] += 1
@@ -211,7 +215,9 @@ class PvHost:
                 refs[mfn] += 1
                 assert kinds[mfn], "an entry of a live table names a free frame"
                 assert self.pv.nested.find(Domid(owners[holder]), mfn) is not None
-        for mfn in range(self.hv.frames.count):
-            if owners[mfn] in self.first and kinds[mfn] == 1:
-                assert table.count[mfn] == types[mfn], f"type count of {mfn - self.first[owners[mfn]]}"
-                assert self.hv.frames.table.refs[mfn] == refs[mfn], f"references of {mfn - self.first[owners[mfn]]}"
+        own = numpy.isin(numpy.frombuffer(owners, "u2"), list(self.first)) & (numpy.frombuffer(kinds, "u1") == 1)
+        all_refs = numpy.frombuffer(self.hv.frames.table.refs, "u4")
+        for mfn in numpy.flatnonzero(own & ((counts > 0) | (all_refs > 0))).tolist():
+            assert (table.count[mfn], int(all_refs[mfn])) == (types[mfn], refs[mfn]), (
+                f"types and references of page {mfn - self.first[owners[mfn]]} of domain {owners[mfn]}")
+        assert all(counts[mfn] for mfn in types if types[mfn])

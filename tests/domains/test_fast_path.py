@@ -1,0 +1,84 @@
+"""The native front does what the Python state machines do: every scenario has the same digest with it and without."""
+
+from pathlib import Path
+
+import pytest
+
+from domains.fast_path import load_fast_path
+from domains.host_code import HostCodeError, load
+from toolstack import local
+from toolstack.load import load as load_configuration
+from toolstack.report import RunReport
+from toolstack.runtime import RunOptions
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGURATIONS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
+BENCHES = ["null", "multicall", "selfevent", "yield", "gnt1", "gnt32", "copy"]
+
+
+class Silent:
+    def console_line(self, name: str, text: str) -> None: ...
+    def hypervisor_line(self, text: str) -> None: ...
+
+
+def run(path: Path, front: bool, monkeypatch: pytest.MonkeyPatch) -> RunReport:
+    monkeypatch.setenv("DOMUS_FAST_PATH", "1" if front else "0")
+    plan = load_configuration(path).plan(clock="virtual", seed=None)
+    return local.run(plan, RunOptions(timeout=60), Silent())
+
+
+def facts(report: RunReport) -> dict[str, object]:
+    """All that a run says, but for what the host's clock measured."""
+    data = report.to_json()
+    for domain in data["domains"].values():
+        del domain["host_seconds"]
+    del data["host_seconds"]
+    return data
+
+
+def test_the_front_is_there_on_this_host():
+    assert load_fast_path() is not None
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_scenario_is_the_same_with_the_front_and_without(name, monkeypatch):
+    with_front, without = (facts(run(REPOSITORY / "configs" / name, front, monkeypatch)) for front in (True, False))
+    assert with_front == without
+
+
+@pytest.mark.parametrize("test", BENCHES)
+def test_a_benchmark_guest_is_the_same_with_the_front_and_without(test, monkeypatch, tmp_path):
+    path = tmp_path / "bench.yaml"
+    path.write_text(f"name: b\ndomains:\n  b: {{kernel: bench/bench, memory: 16MiB, cmdline: 'test={test} count=50'}}\n")
+    with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
+    assert with_front == without
+    assert with_front["domains"]["b"]["exit"] == "poweroff"
+
+
+def test_the_processor_selftest_is_the_same_with_the_front_and_without(monkeypatch, tmp_path):
+    path = tmp_path / "selftest.yaml"
+    path.write_text("name: s\ndomains:\n  s: {kernel: abuse/selftest, memory: 16MiB}\n")
+    with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
+    assert with_front == without
+
+
+def test_many_pairs_are_the_same_with_the_front_and_without(monkeypatch, tmp_path):
+    path = tmp_path / "pairs.yaml"
+    path.write_text("""\
+name: pairs
+domains:
+  ping: {kernel: pingpong, memory: 16MiB, count: 6, cmdline: "role=ping peer=${pong.domid} mode=block rounds=40"}
+  pong: {kernel: pingpong, memory: 16MiB, count: 6, cmdline: "role=pong peer=${ping.domid} mode=poll rounds=40"}
+""")
+    with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
+    assert with_front == without
+    assert with_front["outcome"] == "finished"
+
+
+def test_a_source_that_does_not_compile_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOMUS_CACHE", str(tmp_path))
+    source = tmp_path / "broken.c"
+    source.write_text("int f(void) { return }")
+    with pytest.raises(HostCodeError, match=r"broken\.c: .*error") as raised:
+        load(source)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,54 @@
+"""Guests that do what guests must not: they get what Xen gives them, and nobody else notices."""
+
+import pytest
+
+ABUSES = ("void", "spin", "flood", "wild", "revoke")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(configs):
+    """The digests of the writer and the reader when they are alone."""
+    from toolstack.runtime import load_runtime
+    from toolstack.testing import Host
+
+    host = Host(load_runtime("local"), configs)
+    host.configure(hypercalls=["hypercalls/greet.py"])
+    for name, peer in (("writer", "reader"), ("reader", "writer")):
+        host.domain(name, cmdline=f"peer=${{{peer}.domid}}", memory="16MiB")
+    host.run(timeout=30)
+    assert host.failures == []
+    return {name: domain.digest for name, domain in host.report.domains.items()}
+
+
+@pytest.mark.parametrize("abuse", ABUSES)
+def test_the_others_part_of_the_trace_does_not_change(host, configs, undisturbed, abuse):
+    guests = host.load(configs / f"abuse_{abuse}.yaml")
+    report = host.run(timeout=60)
+    assert (report.outcome, host.failures) == ("finished", [])
+    assert {name: guests[name].digest for name in undisturbed} == undisturbed
+
+
+@pytest.mark.parametrize(("program", "cmdline", "exit"), [
+    ("abuse/void", "where=linear", "crash"),
+    ("abuse/void", "where=memory", "crash"),
+    ("abuse/void", "where=stack", "reboot"),
+    ("abuse/triple", "", "reboot"),
+])
+def test_a_crash_is_reported_with_its_place(host, program, cmdline, exit):
+    guest = host.domain(program, cmdline=cmdline, name="guest")
+    host.run(timeout=30)
+    assert guest.exit == exit
+    told = [line for line in host.hypervisor_log if "internal error" in line]
+    assert told == []
+
+
+def test_a_triple_fault_names_what_began_it(host):
+    host.domain("abuse/triple", name="guest")
+    host.run(timeout=30)
+    assert any("triple fault, begun by" in line and "rip 0x" in line for line in host.hypervisor_log)
+
+
+def test_one_that_never_ends_is_a_timeout_not_a_hang(host):
+    guest = host.domain("abuse/spin", name="guest")
+    report = host.run(timeout=1)
+    assert (report.outcome, guest.exit) == ("timeout", "running")

@@ -1,0 +1,36 @@
+"""What scenarios share: the folder of configurations, and hosts on Ray, which is started once for all of them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from toolstack.testing import Host
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="session")
+def configs() -> Path:
+    """The repository's own configurations."""
+    return CONFIGS
+
+
+@pytest.fixture(scope="session")
+def ray_started() -> Iterator[None]:
+    """Ray, for the whole session."""
+    from toolstack.ray_runtime import start_ray
+
+    import ray  # isort: skip
+
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def ray_host(ray_started: None) -> Callable[[Path], Host]:
+    """Makes hosts whose domains are Ray actors."""
+    from toolstack.runtime import load_runtime
+
+    return lambda base: Host(load_runtime("ray"), base)
