@@ -25,6 +25,13 @@ EXT1_EDX = 0x2DD3FBFD & ~(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14 | 1 << 25)
 ENGINE_FEATURES = {0: LEAF1_EDX | 1 << 9, 1: LEAF1_ECX, 2: LEAF7_EBX, 3: 0, 6: EXT1_EDX, 7: EXT1_ECX}
 """What the engine is told that it has, by word of its feature table, so that a hidden instruction raises #UD."""
 
+PV_HIDDEN_EDX = 1 << 1 | 1 << 3 | 1 << 13 | 1 << 17
+"""VME, PSE, PGE and PSE36, in leaf 1 and in leaf 0x80000001: page tables are Xen's affair, and hold no large pages."""
+PV_HIDDEN_LEAF7_EBX = 1 << 7 | 1 << 20
+"""SMEP and SMAP."""
+PV_HIDDEN_EXT1_EDX = PV_HIDDEN_EDX | 1 << 26
+"""And pages of 1 GiB."""
+
 Registers = tuple[int, int, int, int]
 """EAX, EBX, ECX, EDX."""
 
@@ -67,16 +74,16 @@ class Cpuid:
             return (7, *_vendor())
         if leaf == 1:
             ebx = self._xen.vcpu_id << 24 | 1 << 16 | 8 << 8  # APIC id, one logical CPU, CLFLUSH of 64 bytes
-            return (SIGNATURE, ebx, LEAF1_ECX, LEAF1_EDX)
+            return (SIGNATURE, ebx, LEAF1_ECX, LEAF1_EDX if self._xen.hvm else LEAF1_EDX & ~PV_HIDDEN_EDX)
         if leaf == 7 and subleaf == 0:
-            return (0, LEAF7_EBX, 0, 0)
+            return (0, LEAF7_EBX if self._xen.hvm else LEAF7_EBX & ~PV_HIDDEN_LEAF7_EBX, 0, 0)
         return (0, 0, 0, 0)
 
     def _extended(self, leaf: int) -> Registers:
         if leaf == 0x80000000:
             return (0x80000008, *_vendor())
         if leaf == 0x80000001:
-            return (SIGNATURE, 0, EXT1_ECX, EXT1_EDX)
+            return (SIGNATURE, 0, EXT1_ECX, EXT1_EDX if self._xen.hvm else EXT1_EDX & ~PV_HIDDEN_EXT1_EDX)
         if 0x80000002 <= leaf <= 0x80000004:
             return struct.unpack_from("<4I", BRAND, 16 * (leaf - 0x80000002))
         if leaf == 0x80000005:
@@ -86,7 +93,7 @@ class Cpuid:
         if leaf == 0x80000007:
             return (0, 0, 0, 1 << 8)  # the TSC is invariant
         if leaf == 0x80000008:
-            return (0x3028, 0, 0, 0)  # 40 physical and 48 linear address bits
+            return (0x3027, 0, 0, 0)  # 39 physical (what the p2m has) and 48 linear address bits
         return (0, 0, 0, 0)
 
     def _hypervisor(self, index: int, subleaf: int) -> Registers:

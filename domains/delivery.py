@@ -80,7 +80,7 @@ class Delivery:
                 raise TripleFault(first)
             both = event.vector in _CONTRIBUTORY or event.vector == PF
             if not event.soft and both and (second.vector in _CONTRIBUTORY or
-                                            second.vector == PF and event.vector == PF):
+                                            (second.vector == PF and event.vector == PF)):
                 event = Event(DF, 0, None, False, self._engine.q[env.RIP])
             else:
                 event = Event(second.vector, second.code, second.address, False, self._engine.q[env.RIP])

@@ -8,7 +8,7 @@ cycle is a nanosecond; every other clock goes the long way.
 import ctypes
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -27,17 +27,7 @@ if TYPE_CHECKING:
 SERVED = (Hypercall.xen_version, Hypercall.grant_table_op, Hypercall.event_channel_op)
 """The hypercalls of which the front does some; a user's own row for one of them turns it off."""
 _TRACE_SIZE = 1 << 16
-_NAMES = """
-    enabled python emu_stop uc_ctl q d interrupt_request int_vector budget memory memory_size
-    runstate paused local_time due entered time_running time_blocked singleshot poll_deadline poll_port info
-    hypercalls events_sent events_received own_vector
-    kind width shared_info vcpu_base vcpu_count via vector watchdog directory max_gfn
-    channel_state consumer notify_vcpu remote_dom remote_port abi
-    grant_version nr_entries maptrack_limit maptrack_head maptrack_tail mapped unmapped grant_frame pin grantee
-    active_mfn track_flags track_domid track_ref track_address owner frame_kind frame_flags refs
-    domid row vcpu_id domains frames quantum version flush_tlb frame_share ref_share handle_share grant_rw grant_ro
-    trace trace_size trace_length limit end slice_end shortened touched
-""".split()
+_NAMES = ["enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory", "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked", "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received", "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog", "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi", "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped", "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address", "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum", "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "trace", "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched"]
 
 
 class _Fields(ctypes.Structure):
@@ -60,7 +50,7 @@ def load_fast_path() -> ctypes.CDLL | None:
     return library
 
 
-def _address(view: "memoryview[int] | bytearray") -> int:
+def _address(view: "memoryview[Any] | bytearray") -> int:
     flat = view.cast("B") if isinstance(view, memoryview) else view
     return ctypes.addressof(ctypes.c_char.from_buffer(flat))
 
@@ -91,7 +81,7 @@ class FastPath:
         channels, grants, frames = table(EventChannelTable), table(GrantDomainTable), table(FrameTable)
         active, track = table(ActiveTable), table(MaptrackTable)
         vcpus, domains, p2m = hv.vcpus, hv.domains, table(P2mTable)
-        columns: dict[str, memoryview[int] | bytearray] = {
+        columns: dict[str, Any] = {
             "q": engine.q, "d": engine.d, "interrupt_request": engine.interrupt_request, "budget": engine.budget,
             "int_vector": engine.int_vector, "memory": hv.arena.u8, "entered": vcpus.state_entry_time,
             "own_vector": hv.params.upcall_vector, "via": domains.callback_via_type, "vector": domains.callback_vector,

@@ -72,7 +72,7 @@ class Msrs:
     def _write_efer(self, value: int) -> None:
         """As AMD64 has it: LMA is the processor's, LME stays as it is while paging is on, the rest is reserved."""
         old = self._q[env.EFER]
-        if value & ~(_EFER_WRITABLE | EFER_LMA) or (value ^ old) & EFER_LME and self._q[env.CR0] & CR0_PG:
+        if value & ~(_EFER_WRITABLE | EFER_LMA) or ((value ^ old) & EFER_LME and self._q[env.CR0] & CR0_PG):
             raise MsrFault
         self._q[env.EFER] = old & EFER_LMA | value & _EFER_WRITABLE
         self._flush()

@@ -145,7 +145,7 @@ class Walker:
                 u64[at] = entry | ACCESSED
             allowed &= entry
             if leaf:
-                if user and not allowed & U or write and not allowed & W and (user or cr0 & CR0_WP):
+                if (user and not allowed & U) or (write and not allowed & W and (user or cr0 & CR0_WP)):
                     raise PageFault(address, code | PF_PRESENT)
                 wanted = ACCESSED | DIRTY if write else ACCESSED
                 if entry & wanted != wanted:
@@ -176,7 +176,7 @@ class Walker:
             if not entry & P:
                 raise PageFault(address, code)
             allowed &= entry
-        if user and not allowed & U or write and not allowed & W and (user or q[env.CR0] & CR0_WP):
+        if (user and not allowed & U) or (write and not allowed & W and (user or q[env.CR0] & CR0_WP)):
             raise PageFault(address, code | PF_PRESENT)
         u32[at] = entry | (ACCESSED | DIRTY if write else ACCESSED)
         mask = (1 << shift) - 1

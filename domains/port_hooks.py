@@ -65,7 +65,7 @@ class PortHooks:
         if engine.parked:  # the rest of a block that has faulted already
             return False
         flags, cpl = q[env.EFLAGS], engine.d[env.HFLAGS] & segments.HF_CPL
-        if not q[env.CR0] & CR0_PE or not flags & delivery.VM and cpl <= flags >> _IOPL_SHIFT & 3:
+        if not q[env.CR0] & CR0_PE or (not flags & delivery.VM and cpl <= flags >> _IOPL_SHIFT & 3):
             return True
         try:
             if self._in_bitmap(port, size):

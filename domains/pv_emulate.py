@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from abi.errno import XenError
 from abi.x86 import XEN_EMULATE_PREFIX
-from domains import envlayout as env
 from domains.envlayout import HFLAGS, RAX, RCX, RDX
 from domains.msr import MsrFault
 from domains.paging import PageFault

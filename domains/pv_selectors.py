@@ -87,7 +87,7 @@ class Selectors:
             return NULL._replace(selector=selector)
         segment = from_descriptor(selector, self.descriptor(selector))
         flags = segment.flags
-        if not flags & _SYSTEM or flags & 0x800 and not flags & _READABLE or not flags & segments.FLAGS_P:
+        if not flags & _SYSTEM or (flags & 0x800 and not flags & _READABLE) or not flags & segments.FLAGS_P:
             raise BadSelector
         if flags & 0xC00 != 0xC00 and segment.dpl < max(cpl, selector & 3):
             raise BadSelector

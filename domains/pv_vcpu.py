@@ -267,7 +267,7 @@ class PvVcpu(Vcpu):
         if cached is not None:
             return cached
         found = self.hv.pv.nested.find(self.domid, gfn)
-        if found is None or write and found[1] not in WRITABLE_TYPES:
+        if found is None or (write and found[1] not in WRITABLE_TYPES):
             return None
         if self.hv.frames.table.kind[gfn] == _TABLE and gfn != self._table.compat_l4[self.turns.current.vcpu]:
             return None

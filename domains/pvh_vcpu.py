@@ -299,8 +299,8 @@ class PvhVcpu(Vcpu):
         self.d[env.EXCEPTION_IS_INT] = 0  # left set, the next exit would restore a stale RIP
         after = self.q[env.RIP]
         code = self.peek_at(after - 2, 2)
-        self.q[env.RIP] = after - (1 if vector == delivery.BP and code[-1:] == b"\xcc" or
-                                   vector == delivery.OF and code[-1:] == b"\xce" else 2)
+        self.q[env.RIP] = after - (1 if (vector == delivery.BP and code[-1:] == b"\xcc") or
+                                   (vector == delivery.OF and code[-1:] == b"\xce") else 2)
         try:
             self.delivery.software(vector, after)
         except TripleFault as fault:

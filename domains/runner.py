@@ -14,7 +14,6 @@ from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import RunState
 
-
 _RUNNABLE = int(RunState.RUNNABLE)
 HYPERVISOR = 0
 """The process that is the hypervisor's, in `vcpus.process` and in the baton's table."""

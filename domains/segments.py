@@ -21,7 +21,7 @@ FLAGS_L, FLAGS_B, FLAGS_P, FLAGS_G = 1 << 21, 1 << 22, 1 << 15, 1 << 23
 
 
 class Segment(NamedTuple):
-    """A segment register: selector, linear base, byte limit, and the descriptor's high word masked to its attributes."""
+    """A segment register: selector, linear base, limit in bytes, and the attributes of the descriptor's high word."""
 
     selector: int
     base: int

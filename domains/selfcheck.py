@@ -5,7 +5,6 @@ A scratch engine runs a few instructions; every check names what it is about.  A
 
 import struct
 from collections.abc import Callable
-
 from importlib.metadata import version
 
 from unicorn import UcError

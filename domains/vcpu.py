@@ -130,10 +130,10 @@ class Vcpu:
         self._started = started = self._local_time[row]
         self._sched.changed = False
         self._end = end = self._sched.slice_end
-        if self._one_to_one:
-            granted = end - started
+        if self._virtual:
+            granted = end - started if self._one_to_one else self._cycles(end - started)
         else:
-            granted = self._cycles(end - started) if self._virtual else _HOST_BUDGET
+            granted = _HOST_BUDGET
         self._granted = self._budget[0] = granted
         try:
             if self._fresh:

@@ -90,9 +90,9 @@ def set_rings(hv: Hypervisor, domid: Domid, console: Gfn, store: Gfn) -> None:
         hv.grants.seed(domid, GrantRef(ref), HOST, gfn)
 
 
-def start_domain(hv: Hypervisor, domid: Domid, vcpu_id: VcpuId = VcpuId(0)) -> None:
+def start_domain(hv: Hypervisor, domid: Domid) -> None:
     """Let the first vCPU of a built domain run."""
-    row = VcpuRow(hv.domains.vcpu_base[domid] + vcpu_id)
+    row = VcpuRow(hv.domains.vcpu_base[domid])
     hv.vcpus.initialised[row] = 1
     hv.domains.state[domid] = DomainState.RUNNING
     hv.host.alive[0] += hv.domains.awaited[domid]

@@ -16,7 +16,7 @@ from hypervisor.pv_tables import PageType
 _SIZE = 16
 _BATCH, _SHARE = 512, 8192
 """Requests that are read at once, and that one call does before it lets others run."""
-_WORTH_IT = 16
+_WORTH_IT = 64
 """From so many requests on, numpy is faster than a loop."""
 _NORMAL, _MACHPHYS = int(MmuUpdate.NORMAL_PT_UPDATE), int(MmuUpdate.MACHPHYS_UPDATE)
 _PRESERVE_AD = int(MmuUpdate.PT_UPDATE_PRESERVE_AD)

@@ -10,14 +10,14 @@ from hypervisor.pv_tables import PageType
 _L1 = int(PageType.L1)
 
 
-def update_va_mapping(hv: Host, call: Call, va: int, *rest: int) -> int:
+def update_va_mapping(hv: Host, call: Call, va: int, value: int, flags: int, more: int = 0) -> int:
     """Arguments: address, entry (in two halves from 32-bit callers), flags.
 
-    Errors: EINVAL where the address has no L1 of the domain's, those of the entry, EFAULT for a mask of vCPUs.
+    Errors: EINVAL where the address has no L1, those of the entry, EFAULT for a mask of vCPUs.
     """
-    if call.width == 64:
-        return _update(hv, call, va, rest[0], rest[1], call.domid)
-    return _update(hv, call, va, rest[0] | rest[1] << 32, rest[2], call.domid)
+    if call.width == 32:
+        value, flags = value | flags << 32, more
+    return _update(hv, call, va, value, flags, call.domid)
 
 
 def update_va_mapping_otherdomain(hv: Host, call: Call, va: int, *rest: int) -> int:
@@ -29,14 +29,12 @@ def update_va_mapping_otherdomain(hv: Host, call: Call, va: int, *rest: int) -> 
 
 
 def _update(hv: Host, call: Call, va: int, value: int, flags: int, owner: Domid) -> int:
-    domid, pv = call.domid, hv.pv
+    pv = hv.pv
     slot = pv.l1_slot(call.vcpu, va)
-    if slot is None:
+    # A recursive entry may lead to a table above L1.  Else what the caller's own tables name is its own live L1.
+    if slot is None or pv.types.table.type[slot >> 9] != _L1:
         raise XenError(Errno.EINVAL)
-    mfn, types = slot >> 9, pv.types.table
-    if types.type[mfn] != _L1 or not types.count[mfn] or pv.types.frames.table.owner[mfn] != domid:
-        raise XenError(Errno.EINVAL)
-    pv.entries.mod_l1(slot, value, domid, owner)
+    pv.entries.mod_l1(slot, value, call.domid, owner)
     if flags & UVMF_FLUSHTYPE_MASK:
         flush(hv, call, va, flags)
     return 0

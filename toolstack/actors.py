@@ -125,7 +125,7 @@ class _Member:
         self.pieces: dict[int, list[bytes]] = {}
         sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
         view, size = memoryview(memory), shape_of(plan).size
-        self.hv: Hypervisor = make_hypervisor(plan, view[:size], self.io, boot=boot, trace_sink=sink)
+        self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
         table = BatonTable(view[size:], len(plan.domains) + 1)
         self.batons = table
         self.baton = Baton(table, me, lambda: bool(self.hv.host.outcome[0]))

@@ -6,7 +6,7 @@ Whether names, files and sums make sense together is `toolstack.checks`; what a 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from toolstack import quantities
 from toolstack.errors import describe
@@ -17,6 +17,7 @@ Exit = Literal["poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 RESERVED_NAMES = ("self", "Domain-0")
 MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
+MAX_PV_VCPUS = 32
 
 
 def _name(value: str) -> str:
@@ -33,8 +34,11 @@ def _no_nul(value: str) -> str:
     return value
 
 
-def _one_vcpu(value: int) -> int:
-    if value != 1:
+def _vcpus(value: int, info: ValidationInfo) -> int:
+    if info.data.get("type") == "pv":
+        if not 1 <= value <= MAX_PV_VCPUS:
+            raise ValueError(f"expected 1 to {MAX_PV_VCPUS}, got {value}")
+    elif value != 1:
         few = "expected at least 1" if value < 1 else "expected 1 (a domain with several vCPUs is not supported yet)"
         raise ValueError(f"{few}, got {value}")
     return value
@@ -114,8 +118,8 @@ class DomainConfig(_Model):
     """The kernel's command line.  `${other.domid}` and `${self.domid}` stand for domids."""
     memory: Size = Field(default="64MiB", validate_default=True)
     """A number of MiB, or text such as `64MiB`."""
-    vcpus: Annotated[int, AfterValidator(_one_vcpu), Field(json_schema_extra={"minimum": 1, "maximum": 1})] = 1
-    """One, so far."""
+    vcpus: Annotated[int, AfterValidator(_vcpus), Field(json_schema_extra={"minimum": 1, "maximum": 1})] = 1
+    """One, or up to 32 for `pv`."""
     count: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
     """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
 

@@ -67,7 +67,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     pieces: dict[int, list[bytes]] = {domain.domid: [] for domain in plan.domains}
     io = LocalIo(plan, sink)
     keep = (lambda domid, data: pieces[domid].append(data)) if options.trace_path is not None else None
-    hv = make_hypervisor(plan, memoryview(memory), io, trace_sink=keep)
+    hv = make_hypervisor(plan, memory, io, trace_sink=keep)
     create_domains(hv, plan)
     vcpus: dict[VcpuRow, Vcpu] = {}
     for domain in plan.domains:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import toolstack.ray_environment  # noqa: F401, I001 - before Ray
 import ray
 from ray.exceptions import RayTaskError
 

@@ -4,14 +4,10 @@ Ray places and starts the actors, brings their output here and says when one is 
 through shared memory: see `toolstack.actors` and `domains.baton`.
 """
 
-import os
 import time
 from typing import Any
 
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's own default, which it would announce at each start
-
+import toolstack.ray_environment  # noqa: F401, I001 - before Ray
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -53,6 +49,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
 
 
 def start_ray(processes: int) -> None:
+    """Start a Ray for `processes` processes on this machine.  Raises HostError."""
     try:
         ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
                  object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)

@@ -1,5 +1,6 @@
 """What both runtimes do: lay a plan's host out over bytes, create its domains, and report on them afterwards."""
 
+import mmap
 import time
 from collections.abc import Callable, Iterable
 
@@ -17,7 +18,8 @@ from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import HostIo, Hypervisor
 from hypervisor.tables import DomainState, GuestKind
-from hypervisor.user_hypercalls import UserHypercallError, load as load_user_rows, with_user_rows
+from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
+from hypervisor.user_hypercalls import load as load_user_rows
 from hypervisor.xen_version import XenVersion
 from toolstack.errors import ConfigError, HostError, Problem
 from toolstack.plan import DomainPlan, HostPlan
@@ -26,6 +28,8 @@ from toolstack.report import Outcome as RunOutcome
 from toolstack.waiting import waiting
 from xenstore.store import Introduced, Store
 
+_PUNCH = 1 << 16
+"""Bytes from which a hole costs less than zeros."""
 OUTCOMES: dict[Outcome, RunOutcome] = {Outcome.FINISHED: "finished", Outcome.DEADLOCK: "deadlock", Outcome.STOPPED: "interrupted"}
 
 
@@ -36,16 +40,29 @@ def shape_of(plan: HostPlan) -> HostShape:
                      memory=sum(domain.memory for domain in plan.domains))
 
 
-def make_hypervisor(plan: HostPlan, buffer: memoryview, io: HostIo, *, boot: int | None = None,
+def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
+    """Clears freed machine memory: a large piece by giving it back to the system, which the next user gets as zeros."""
+    words = memoryview(memory)
+
+    def scrub(address: int, size: int) -> None:
+        if size >= _PUNCH:
+            memory.madvise(mmap.MADV_REMOVE, address, size)
+        else:
+            words[address:address + size] = bytes(size)
+
+    return scrub
+
+
+def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int | None = None,
                     trace_sink: Callable[[Domid, bytes], object] | None = None) -> Hypervisor:
-    """This process's hypervisor over `buffer`.  Raises ConfigError for a hypercall file that does not load."""
+    """This process's hypervisor over the start of `memory`.  Raises ConfigError for a hypercall file that does not load."""
     try:
         rows = with_user_rows(load_user_rows(path) for path in plan.hypercalls)
     except UserHypercallError as error:
         raise ConfigError(plan.name, [Problem(("hypercalls",), str(error))]) from None
     version = XenVersion(f"{plan.xen_version[0]}.{plan.xen_version[1]}")
-    hv = Hypervisor(HostState(buffer, shape_of(plan)), make_clock(plan, boot), version,
-                    wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, trace_sink=trace_sink)
+    hv = Hypervisor(HostState(memoryview(memory)[:shape_of(plan).size], shape_of(plan)), make_clock(plan, boot), version,
+                    wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory), trace_sink=trace_sink)
     Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
     return hv
 

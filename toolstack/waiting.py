@@ -16,10 +16,7 @@ def waiting(hv: Hypervisor, domid: Domid) -> str | None:
         state = hv.vcpus.runstate[row]
         if state in (RunState.RUNNING, RunState.RUNNABLE):
             return None
-        if state == RunState.OFFLINE:
-            text = "is down or paused"
-        else:
-            text = _blocked(hv, row)
+        text = "is down or paused" if state == RunState.OFFLINE else _blocked(hv, row)
         since = hv.vcpus.state_entry_time[row] / NANOSECONDS
         texts.append(f"vCPU {hv.vcpus.vcpu_id[row]} {text} since {since:.6f} s")
     return "; ".join(texts) if texts else "was never started"

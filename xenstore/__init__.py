@@ -1,1 +1,1 @@
-"""The store that guests share: a tree of small values with permissions, watches and transactions, and its wire protocol."""
+"""The store that guests share: small values in a tree, with watches and transactions, and its wire protocol."""

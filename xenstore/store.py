@@ -40,7 +40,8 @@ class Store:
             XsMessage.DIRECTORY: self._directory, XsMessage.DIRECTORY_PART: self._directory_part,
             XsMessage.READ: self._read, XsMessage.WRITE: self._write, XsMessage.MKDIR: self._mkdir,
             XsMessage.RM: self._rm, XsMessage.GET_PERMS: self._get_perms, XsMessage.SET_PERMS: self._set_perms,
-            XsMessage.WATCH: self._watch, XsMessage.UNWATCH: self._unwatch, XsMessage.RESET_WATCHES: self._reset_watches,
+            XsMessage.WATCH: self._watch, XsMessage.UNWATCH: self._unwatch,
+            XsMessage.RESET_WATCHES: self._reset_watches,
             XsMessage.TRANSACTION_START: self._start, XsMessage.TRANSACTION_END: self._end,
             XsMessage.GET_DOMAIN_PATH: self._domain_path, XsMessage.IS_DOMAIN_INTRODUCED: self._introduced}
         hv.events.consumers[STORE] = self.event

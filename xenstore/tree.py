@@ -1,4 +1,4 @@
-"""The store's tree: nodes by their absolute path, each with a value, its permissions and its children in order of birth.
+"""The store's tree: nodes by their absolute path, each with a value, permissions, and its children in order of birth.
 
 A tree is cheap to copy, since its nodes never change: a transaction works on a copy (`transactions`).  Errors are those
 of docs/misc/xenstore.txt and of the C daemon.
@@ -54,7 +54,7 @@ def parent(path: str) -> str:
 
 
 class Tree:
-    """`nodes` by path; `changed` collects the paths that `watches` have to hear of, with whether whole subtrees went."""
+    """`nodes` by path; `changed` collects what watches have to hear of: paths, with whether whole subtrees went."""
 
     def __init__(self, nodes: dict[str, Node] | None = None) -> None:
         self.nodes = {"/": Node(b"", (Permission(HOST, NONE),))} if nodes is None else nodes
@@ -99,7 +99,7 @@ class Tree:
         self.changed.append((path, True))
 
     def set_permissions(self, domid: Domid, path: str, permissions: tuple[Permission, ...]) -> None:
-        """Only its owner gives rights to a node, and he cannot give it away.  Raises XenError: ENOENT, EACCES, EPERM."""
+        """Only its owner gives rights to a node, and cannot give it away.  Raises XenError: ENOENT, EACCES, EPERM."""
         node = self._get(domid, path, WRITE)
         if domid != HOST and (node.permissions[0].domid != domid or permissions[0].domid != domid):
             raise XenError(Errno.EPERM)

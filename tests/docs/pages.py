@@ -6,6 +6,7 @@ In a page of Markdown, from top to bottom:
   command without output may print anything
 - `<!-- file: NAME -->` before a block of any language: the reader puts it into that file of the repository
 - `<!-- exit status: N -->` before a console block: its commands end so, instead of with 0
+- `<!-- order: of each domain -->` before a console block: lines of different domains may come in another order
 - `<!-- not run: WHY -->` before a console block: it is only shown
 
 Commands run in a copy of the repository.  Times, amounts of work and digests are volatile: they may differ.
@@ -26,7 +27,7 @@ ELSEWHERE = frozenset((".git", ".venv", "build", "__pycache__", ".hypothesis", "
                        ".ruff_cache", ".import_linter_cache"))
 ANY = "..."
 _FENCE = re.compile(r"```(\w*)\s*")
-_NOTE = re.compile(r"<!-- (file|exit status|not run): (.*) -->")
+_NOTE = re.compile(r"<!-- (file|exit status|order|not run): (.*) -->")
 _VOLATILE = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "#"),
     (re.compile(r"\b[0-9]{1,3}(,[0-9]{3})+\b"), "#"),
@@ -45,6 +46,12 @@ class Command:
     at: int
     shown: list[str] = field(default_factory=list)
     status: int = 0
+    mixed: bool = False
+    """Only the order of each domain's own lines counts."""
+
+    def found_in(self, printed: list[str]) -> list[int] | None:
+        """Where each shown line is in what was printed, -1 for `...`; None where it is not all there."""
+        return (mixed if self.mixed else placed)(self.shown, printed)
 
 
 @dataclass
@@ -67,7 +74,8 @@ class Block:
 
 def pages() -> list[Path]:
     """All pages."""
-    return [ROOT / "README.md", ROOT / "LIMITATIONS.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "guests/README.md"]
+    names = ("README.md", "LIMITATIONS.md", "guests/README.md")
+    return [*map(ROOT.joinpath, names), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -106,7 +114,8 @@ def _commands(block: Block) -> list[Command]:
     found: list[Command] = []
     for number, line in enumerate(block.lines, block.at):
         if line.startswith("$ "):
-            found.append(Command(line[2:], number + 1, status=int(block.notes.get("exit status", "0"))))
+            status = int(block.notes.get("exit status", "0"))
+            found.append(Command(line[2:], number + 1, status=status, mixed="order" in block.notes))
         elif not found:
             raise ValueError(f"line {number + 1}: output before the first command")
         else:
@@ -170,4 +179,23 @@ def placed(shown: list[str], printed: list[str]) -> list[int] | None:
             return None
         at = place + len(piece)
         found += [*([-1] if index else []), *range(place, at)]
+    return found
+
+
+def mixed(shown: list[str], printed: list[str]) -> list[int] | None:
+    """The same for lines of several domains, of which each has its own order (`writer | text`)."""
+    have = [normal(line) for line in printed]
+    found: list[int] = []
+    latest: dict[str, int] = {}
+    for line in shown:
+        if line == ANY:
+            found.append(-1)
+            continue
+        want = normal(line)
+        source = want.partition(" |")[0] if " |" in want else ""
+        place = next((place for place in range(latest.get(source, -1) + 1, len(have)) if have[place] == want), None)
+        if place is None:
+            return None
+        found.append(place)
+        latest[source] = place
     return found

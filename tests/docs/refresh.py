@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from pages import ANY, Command, Reader, Text, pages, placed, steps
+from pages import ANY, Command, Reader, Text, pages, steps
 
 
 def refreshed(page: Path) -> tuple[str, list[str]]:
@@ -28,10 +28,10 @@ def refreshed(page: Path) -> tuple[str, list[str]]:
             where = f"{page.name}:{step.at}: {step.text}"
             if status != step.status:
                 complaints.append(f"{where}: exit status {status}")
-            elif ANY not in step.shown:
+            elif ANY not in step.shown and not step.mixed:
                 changes.append((step, printed if step.shown else []))
             else:
-                places = placed(step.shown, printed)
+                places = step.found_in(printed)
                 if places is None:
                     complaints.append(f"{where}: what is shown is not there any more")
                 else:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import ROOT, Reader, Text, blocks, normal, pages, placed, steps
+from pages import ROOT, Reader, Text, blocks, mixed, normal, pages, placed, steps
 
 from toolstack.load import load
 
@@ -24,7 +24,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
             continue
         status, printed = reader.run(step)
         assert status == step.status, "\n".join([step.text, *printed])
-        if step.shown and placed(step.shown, printed) is None:
+        if step.shown and step.found_in(printed) is None:
             pytest.fail("\n".join([
                 f"{page.relative_to(ROOT)}:{step.at}: `{step.text}` prints something else.",
                 "Where that is right: python tests/docs/refresh.py",
@@ -83,6 +83,12 @@ def test_tests_that_are_shown_pass(pytester: pytest.Pytester) -> None:
 )  # fmt: skip
 def test_three_dots_stand_for_any_lines(shown: list[str], there: list[int] | None) -> None:
     assert placed(shown, ["a", "b"]) == there
+
+
+def test_domains_may_be_mixed_in_another_way() -> None:
+    printed = ["a | 1", "b | 1", "b | 2", "a | 2", "end"]
+    assert mixed(["a | 1", "a | 2", "...", "b | 1", "b | 2", "end"], printed) == [0, 3, -1, 1, 2, 4]
+    assert mixed(["a | 2", "a | 1"], printed) is None
 
 
 def test_times_and_digests_may_differ() -> None:

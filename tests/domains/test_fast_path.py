@@ -49,7 +49,8 @@ def test_a_scenario_is_the_same_with_the_front_and_without(name, monkeypatch):
 @pytest.mark.parametrize("test", BENCHES)
 def test_a_benchmark_guest_is_the_same_with_the_front_and_without(test, monkeypatch, tmp_path):
     path = tmp_path / "bench.yaml"
-    path.write_text(f"name: b\ndomains:\n  b: {{kernel: bench/bench, memory: 16MiB, cmdline: 'test={test} count=50'}}\n")
+    domain = f"{{kernel: bench/bench, memory: 16MiB, cmdline: 'test={test} count=50'}}"
+    path.write_text(f"name: b\ndomains:\n  b: {domain}\n")
     with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
     assert with_front == without
     assert with_front["domains"]["b"]["exit"] == "poweroff"

@@ -3,8 +3,8 @@ from itertools import pairwise
 from struct import pack, unpack
 
 import pytest
+from built_pv_domain import A, PvHost
 from elf_maker import I386, X86_64, ElfMaker, note
-from pv_host import A, PvHost
 from real_images import grub
 
 from abi.elfnote import Elfnote

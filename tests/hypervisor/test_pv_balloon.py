@@ -9,7 +9,7 @@ from abi.memory import MEMORY_EXCHANGE, MEMORY_RESERVATION, MemoryOp
 from abi.types import Domid
 from abi.xen import DOMID_SELF, Hypercall, MmuextOp
 from hypervisor.frames import INVALID_M2P
-from tests.hypervisor.pv_host import ARGUMENTS, BASE, FREE, P, PvHost, RW
+from tests.hypervisor.pv_host import ARGUMENTS, BASE, FREE, RW, P, PvHost
 
 LIST = ARGUMENTS + 1
 ONE = Domid(1)

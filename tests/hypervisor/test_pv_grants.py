@@ -16,7 +16,7 @@ from abi.xen import DOMID_SELF, MmuextOp
 from grants.errors import GrantError
 from hypervisor.pte import GUEST_KERNEL, NX
 from hypervisor.pv_tables import PageType
-from tests.hypervisor.pv_host import BASE, FREE, A, D, G, P, PvHost, RW, US
+from tests.hypervisor.pv_host import BASE, FREE, RW, US, A, D, G, P, PvHost
 
 ONE, TWO, PVH, REF = Domid(1), Domid(2), Domid(3), GrantRef(8)
 

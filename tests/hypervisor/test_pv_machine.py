@@ -9,7 +9,7 @@ from abi.memory import MEMORY_RESERVATION, MemoryOp
 from abi.types import Domid, Gfn, GrantRef
 from abi.xen import DOMID_SELF, Hypercall, MmuextOp
 from grants.errors import GrantError
-from tests.hypervisor.pv_host import BASE, FREE, GUEST_PAGES, P, PvHost, RW, US
+from tests.hypervisor.pv_host import BASE, FREE, GUEST_PAGES, RW, US, P, PvHost
 
 ONE, TWO = Domid(1), Domid(2)
 PAGES = st.integers(FREE, FREE + 11)
@@ -48,7 +48,7 @@ class PvMachine(RuleBasedStateMachine):
     def update(self, table, slot, page, flags, preserve):
         self.host.mmu((self.frame(table) << 12 | slot * 8 | 2 * preserve, self.frame(page) << 12 | flags))
 
-    @rule(table=TABLES, requests=st.lists(st.tuples(st.integers(0, 511), TABLES, FLAGS), min_size=16, max_size=40))
+    @rule(table=TABLES, requests=st.lists(st.tuples(st.integers(0, 511), TABLES, FLAGS), min_size=64, max_size=80))
     def update_many(self, table, requests):
         """The empty part of a table, so that the arguments stay mapped."""
         self.host.mmu(*((self.frame(table) << 12 | slot * 8, self.frame(page) << 12 | flags)

@@ -19,9 +19,9 @@ def configs() -> Path:
 @pytest.fixture(scope="session")
 def ray_started() -> Iterator[None]:
     """Ray, for the whole session."""
-    from toolstack.ray_runtime import start_ray
+    import ray
 
-    import ray  # isort: skip
+    from toolstack.ray_runtime import start_ray
 
     start_ray(2)
     yield

@@ -21,9 +21,10 @@ static void set_callback(uint16_t type, const char *entry) {
     struct callback_register op = {
         .type = type,
 #ifdef __i386__
-        .cs = KERNEL_CS,
-#endif
+        .address = {KERNEL_CS, (unsigned long)entry},
+#else
         .address = (unsigned long)entry,
+#endif
     };
     long result = hypercall2(__HYPERVISOR_callback_op, CALLBACKOP_register, &op);
     if (result < 0)

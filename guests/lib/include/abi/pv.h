@@ -47,9 +47,13 @@ struct callback_register {
     uint16_t type;
     uint16_t flags;
 #ifdef __i386__
-    unsigned long cs;
-#endif
+    struct {
+        unsigned long cs;
+        unsigned long eip;
+    } address;
+#else
     unsigned long address;
+#endif
 };
 
 #define MMU_NORMAL_PT_UPDATE 0
