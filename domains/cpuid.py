@@ -25,6 +25,11 @@ EXT1_EDX = 0x2DD3FBFD & ~(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14 | 1 << 25)
 ENGINE_FEATURES = {0: LEAF1_EDX | 1 << 9, 1: LEAF1_ECX, 2: LEAF7_EBX, 3: 0, 6: EXT1_EDX, 7: EXT1_ECX}
 """What the engine is told that it has, by word of its feature table, so that a hidden instruction raises #UD."""
 
+EXT8_EBX = 1 << 29
+"""BTC_NO: returns are not mispredicted as other branches, for nothing is predicted."""
+EXT21_EAX = 1 << 29
+"""SRSO_NO: nor by what others left behind.  Without both, kernels take every return through a thunk."""
+
 PV_HIDDEN_EDX = 1 << 1 | 1 << 3 | 1 << 13 | 1 << 17
 """VME, PSE, PGE and PSE36, in leaf 1 and in leaf 0x80000001: page tables are Xen's affair, and hold no large pages."""
 PV_HIDDEN_LEAF7_EBX = 1 << 7 | 1 << 20
@@ -81,7 +86,7 @@ class Cpuid:
 
     def _extended(self, leaf: int) -> Registers:
         if leaf == 0x80000000:
-            return (0x80000008, *_vendor())
+            return (0x80000021, *_vendor())
         if leaf == 0x80000001:
             return (SIGNATURE, 0, EXT1_ECX, EXT1_EDX if self._xen.hvm else EXT1_EDX & ~PV_HIDDEN_EXT1_EDX)
         if 0x80000002 <= leaf <= 0x80000004:
@@ -93,7 +98,9 @@ class Cpuid:
         if leaf == 0x80000007:
             return (0, 0, 0, 1 << 8)  # the TSC is invariant
         if leaf == 0x80000008:
-            return (0x3027, 0, 0, 0)  # 39 physical (what the p2m has) and 48 linear address bits
+            return (0x3027, EXT8_EBX, 0, 0)  # 39 physical (what the p2m has) and 48 linear address bits
+        if leaf == 0x80000021:
+            return (EXT21_EAX, 0, 0, 0)
         return (0, 0, 0, 0)
 
     def _hypervisor(self, index: int, subleaf: int) -> Registers:

@@ -1,12 +1,8 @@
 """Getting at the ELF image in what users call a kernel: a plain ELF file, a compressed one, or a Linux bzImage."""
 
-import bz2
-import lzma
-import zlib
-from collections.abc import Callable
 from struct import unpack_from
-from typing import Protocol
 
+from domains.decompressors import DAMAGE, DECOMPRESSORS
 from domains.elf import ImageError
 
 MOST = 1 << 30
@@ -38,8 +34,7 @@ HEAD = 0x206
 
 def may_be_kernel(head: bytes) -> bool:
     """Whether a file that begins with `head` is worth giving to `elf_image`, which then says what is wrong with it."""
-    packed = (*(magic for magic, _ in _DECOMPRESSORS), *(magic for magic, _ in _UNSUPPORTED))
-    return head.startswith((b"\x7fELF", *packed)) or head[_HEADER:_HEADER + 4] == b"HdrS"
+    return head.startswith((b"\x7fELF", *(magic for magic, _ in DECOMPRESSORS))) or head[_HEADER:_HEADER + 4] == b"HdrS"
 
 
 def _bzimage_payload(data: bytes) -> bytes | None:
@@ -61,37 +56,16 @@ def _unpacked(data: bytes) -> bytes | None:
     """`data` decompressed, or as it is where it is ELF; None where it is neither."""
     if data.startswith(b"\x7fELF"):
         return data
-    for magic, make in _DECOMPRESSORS:
+    for magic, make in DECOMPRESSORS:
         if data.startswith(magic):
             decompressor = make()
             try:
                 unpacked = decompressor.decompress(data, MOST + 1)
-            except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+            except DAMAGE as error:
                 raise ImageError(f"a compressed kernel that is damaged: {error}") from None
             if len(unpacked) > MOST:
                 raise ImageError(f"a compressed kernel of more than {MOST >> 20} MiB")
             if not decompressor.eof:
                 raise ImageError("a compressed kernel that is cut off")
             return unpacked
-    for magic, name in _UNSUPPORTED:
-        if data.startswith(magic):
-            raise ImageError(f"a kernel compressed with {name}, which is not supported; "
-                             "unpack it first, for instance with Linux's scripts/extract-vmlinux")
     return None
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-_DECOMPRESSORS: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
-    (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
-    (b"BZh", bz2.BZ2Decompressor),
-    (b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
-    (b"\x5d\0\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
-)
-_UNSUPPORTED = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x02\x21\x4c\x18", "lz4"), (b"\x04\x22\x4d\x18", "lz4"),
-                (b"\x89LZO\0", "lzo"))

@@ -125,10 +125,11 @@ class _Builder:
     def _set_width(self) -> None:
         """What depends on the guest's width (XEN_DOMCTL_set_address_size, and its vCPU's context)."""
         hv, domid, width = self._hv, self._domid, self._layout.width
-        hv.domains.width[domid] = width
         hv.domains.evtchn_limit[domid] = _PORTS[width]
-        if self._image.extended_cr3:
-            hv.assists.bits[domid] |= 1 << VmAssist.pae_extended_cr3
+        if width == 32:
+            hv.pv.switch_compat(domid)
+            if self._image.extended_cr3:
+                hv.assists.bits[domid] |= 1 << VmAssist.pae_extended_cr3
 
     def _start_info(self, cmdline: bytes) -> bytes:
         hv, domid, layout, shape = self._hv, self._domid, self._layout, START_INFO.at(self._layout.width)
@@ -161,7 +162,6 @@ class _Builder:
         hv, domid, width = self._hv, self._domid, self._layout.width
         top, row = self._frame(self._layout.page_tables.pfn), VcpuRow(hv.domains.vcpu_base[self._domid])
         try:
-            hv.pv.create(domid)
             hv.pv.pin(domid, top, PageType.L4 if width == 64 else PageType.L3)
             hv.pv.new_baseptr(row, domid, top)
         except XenError as error:

@@ -1,7 +1,7 @@
 """Entry to the kernel of a 32-bit PV guest in ring 1, and the way back (compat_create_bounce_frame; pv/iret.c).
 
-The frame, from low to high: [ds, es, fs, gs], [error code], eip, cs | upcall mask << 16, eflags, and, from ring 3 alone,
-esp, ss.
+The frame, from low to high: [ds, es, fs, gs], [error code], eip, cs | upcall mask << 16, eflags, and, from ring 3
+alone, esp, ss.
 """
 
 from collections.abc import Callable
@@ -66,8 +66,8 @@ class Frames32:
             self._memory.write(bottom, b"".join(word.to_bytes(4, "little") for word in words))
             code, data = vcpu.selectors.code(cs), vcpu.selectors.stack(stack)
         except (XenError, BadSelector):
-            raise GuestCrash(self._domid, vcpu.vcpu_id,
-                             f"its kernel cannot be entered at {cs:#x}:{ip:#x} with stack {stack:#x}:{bottom:#x}") from None
+            raise GuestCrash(self._domid, vcpu.vcpu_id, f"its kernel cannot be entered at {cs:#x}:{ip:#x} with stack "
+                             f"{stack:#x}:{bottom:#x}") from None
         q[RSP], q[RIP] = bottom, ip & _LOW32
         vcpu.engine.q[EFLAGS] &= _CLEARED
         if segments:
@@ -76,7 +76,7 @@ class Frames32:
         vcpu.selectors.set_code_and_stack(code, data)
 
     def iret(self) -> int:
-        """Return to what lies on the stack: eax, eip, cs, eflags and, to ring 3, esp and ss.  Gives the value for EAX."""
+        """Return to eax, eip, cs, eflags on the stack and, to ring 3, esp and ss.  Gives the value for EAX."""
         q, row, vcpu = self._q, self._row, self._vcpu
         esp = q[RSP] & _LOW32
         try:

@@ -1,7 +1,8 @@
 """Entry to the kernel of a 64-bit PV guest, and the way back (create_bounce_frame of x86_64/entry.S; pv/iret.c).
 
 The frame, from low to high: rcx, r11, [ds, es, fs, gs], [error code], rip, cs | upcall mask << 32, rflags, rsp, ss.
-It begins on 16 bytes from the top, the code selector of a kernel's frame has RPL 0, and IF says whether upcalls were open.
+It begins at a multiple of 16 from the top, the selector of a kernel's code has RPL 0, and IF says whether upcalls were
+open.
 """
 
 from collections.abc import Callable
@@ -111,6 +112,8 @@ class Frames64:
 
     def _flat64(self) -> None:
         q, d = self._q, self._d
+        if q[_CS] == FLAT_KERNEL_CS64 and q[_SS] == FLAT_KERNEL_SS and d[HFLAGS] & _MODE == _MODE64:
+            return  # as nearly always
         q[_CS], q[_CS + 1], q[_CS + 2] = FLAT_KERNEL_CS64, 0, _CODE64_WORD
         q[_SS], q[_SS + 1], q[_SS + 2] = FLAT_KERNEL_SS, 0, _STACK_WORD
         d[HFLAGS] = d[HFLAGS] & ~_MODE | _MODE64
@@ -120,6 +123,7 @@ class Frames64:
         q, row, vcpu = self._q, self._row, self._vcpu
         rsp = q[RSP]
         machine = self._quick(rsp, False) if rsp & 0xFFF <= 0x1000 - 72 else 0
+        words: tuple[int, ...]
         try:
             words = _IRET.unpack_from(self._u8, machine) if machine else _IRET.unpack(self._memory.read(rsp, 72))
         except XenError:

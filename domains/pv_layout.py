@@ -9,12 +9,14 @@ wants elsewhere, with the tables that map it there.  Pure: numbers in, numbers o
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from abi import x86_32, x86_64
 from abi.types import PAGE_SHIFT, PAGE_SIZE
 from domains.elf import ImageError
 from domains.pv_image import PvImage
 
 _SLACK = (512 << 10) // PAGE_SIZE
 _ROUND = (4 << 20) - 1
+_LOWER_HALF_END = 1 << 47
 _PAE_TOP = 0xC0000000
 """A 32-bit guest always has an L2 for its last GiB, where Xen's own slots are."""
 
@@ -94,6 +96,7 @@ def lay_out(image: PvImage, total: int, ramdisk: int | None) -> PvLayout:
     mappings = [mapping]
     if p2m is None and image.p2m_base is not None:
         at, pages = image.p2m_base, -(-p2m_size >> PAGE_SHIFT)
+        _check_range(image.width, at, at + pages * PAGE_SIZE, "the P2M")
         own = _tables(image.width, at, at + pages * PAGE_SIZE, place.pfn + pages, tables)
         p2m = place((pages + len(own)) * PAGE_SIZE, "the P2M")._replace(at=at)
         mappings.append(Mapping(Area(p2m.pfn, pages, at), own))
@@ -133,13 +136,22 @@ def _enough_tables(image: PvImage, place: _Placement) -> tuple[Table, ...]:
     pages = extra = _SLACK + 1  # one for the stack
     while True:
         end = (place.end + pages * PAGE_SIZE | _ROUND) + 1
-        if end > 1 << (32 if image.width == 32 else 64):
-            raise ImageError("what its first page tables map does not fit below the end of its address space")
+        _check_range(image.width, image.virt_base, end, "what its first page tables map")
         tables = _tables(image.width, image.virt_base, end, place.pfn, ())
         pages = len(tables) + extra
         if place.end + pages * PAGE_SIZE <= end:
             place.mapped_end = end
             return tables
+
+
+def _check_range(width: int, start: int, end: int, what: str) -> None:
+    """Raises ImageError where a guest cannot have these addresses: Xen's own lie there, or none."""
+    if width == 32:
+        good = end <= x86_32.HYPERVISOR_VIRT_START
+    else:
+        good = end <= _LOWER_HALF_END or (start >= x86_64.HYPERVISOR_VIRT_END and end <= 1 << 64)
+    if not good:
+        raise ImageError(f"{what}, {start:#x}-{end:#x}, reaches into addresses that it cannot have")
 
 
 def _tables(width: int, start: int, end: int, pfn: int, present: tuple[Table, ...]) -> tuple[Table, ...]:

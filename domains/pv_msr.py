@@ -50,7 +50,7 @@ class PvMsrs:
             if self._vcpu.width == 32 or value >> 47 not in _CANONICAL:
                 raise MsrFault
             self._q[word] = value
-        elif index == MSR_EFER or index == MSR_PAT:
+        elif index in (MSR_EFER, MSR_PAT):
             if value != self.read(index):
                 raise MsrFault
         else:

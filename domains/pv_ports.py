@@ -17,13 +17,15 @@ class PvPortHooks(PortHooks):
     """As `PortHooks`, with Xen's rules: I/O privilege and bitmap are what physdev_op has set."""
 
     def __init__(self, vcpu: "PvVcpu", ports: Ports, fault: Callable[[int, int | None, int | None], None]) -> None:
-        super().__init__(vcpu.engine, vcpu.walker, vcpu.hv.arena, ports, fault, vcpu.park, vcpu.failed)
-        self._vcpu = vcpu
+        turns = vcpu.turns
+        super().__init__(vcpu.engine, vcpu.walker, vcpu.hv.arena, ports, fault, turns.park,
+                         turns.failed)
+        self._turns = turns
 
     def _allowed(self, port: int, size: int) -> bool:
         if self._engine.parked:
             return False
-        vcpu = self._vcpu.current
+        vcpu = self._turns.current
         if io_privileged(vcpu) or _in_bitmap(vcpu, port, size):
             return True
         self._fault(delivery.GP, 0, None)

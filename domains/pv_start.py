@@ -37,7 +37,8 @@ _NO_IO = 2
 """RFLAGS: nothing but the bit that is always set."""
 _DATA = (env.DS, env.ES, env.FS, env.GS)
 _IOPL_AND_VM = 3 << 12 | 1 << 17
-_NAMES64 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+_NAMES64 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
+            "r12", "r13", "r14", "r15")
 _NAMES32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
@@ -139,12 +140,14 @@ class _Context:
         for number in (0, 1, 2, 3, 6, 7):
             with suppress(XenError):
                 write_debugreg(table, row, number, self._word("debugreg", number))
+        table.iopl[row] = self._register("rflags" if wide else "eflags") >> 12 & 3
         vcpu.turns.prepare(vcpu, lambda: self._load_processor(wide, kernel))
 
     def _load_callbacks(self, wide: bool) -> None:
         vcpu, table, traps = self._vcpu, self._vcpu.hv.pv_vcpus, self._vcpu.hv.traps
         row, width = vcpu.vcpu, vcpu.width
-        table.event_ip[row], table.failsafe_ip[row] = self._word("event_callback_eip"), self._word("failsafe_callback_eip")
+        table.event_ip[row] = self._word("event_callback_eip")
+        table.failsafe_ip[row] = self._word("failsafe_callback_eip")
         if wide:
             table.syscall_ip[row] = self._word("syscall_callback_eip")
         else:

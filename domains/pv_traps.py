@@ -1,6 +1,6 @@
 """What a PV guest is told: exceptions, software interrupts, system calls and events, each through what it registered.
 
-This is pv_inject_event, permit_softint and the system-call entries of Xen 4.17 (xen/arch/x86/pv/traps.c, x86_64/entry.S).
+This is pv_inject_event, permit_softint and the system-call entries of Xen 4.17 (xen/arch/x86/pv/traps.c and entry.S).
 """
 
 from typing import TYPE_CHECKING

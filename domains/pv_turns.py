@@ -58,3 +58,11 @@ class Turns:
     def on_syscall(self, _uc: object, _data: object) -> None:
         """The engine's SYSCALL hook."""
         self.current.on_syscall()
+
+    def park(self) -> None:
+        """`Vcpu.park` of the vCPU that is in the engine."""
+        self.current.park()
+
+    def failed(self, error: BaseException, text: str) -> None:
+        """`Vcpu.failed` of the vCPU that is in the engine."""
+        self.current.failed(error, text)

@@ -6,6 +6,7 @@ Before the guest goes on after any of them, a pending upcall is delivered if upc
 
 import ctypes
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unicorn import UC_HOOK_INSN
@@ -71,7 +72,7 @@ class PvVcpu(Vcpu):
         self.vcpu_id = VcpuId(hv.vcpus.vcpu_id[row])
         engine = self.engine
         self._table, self._flags, self._traps_table = hv.pv_vcpus, hv.pv_vcpus.flags, hv.traps
-        self._u8, self._info = hv.arena.u8, hv.vcpus.info
+        self._u8, self._u32, self._u64, self._info = hv.arena.u8, hv.arena.u32, hv.arena.u64, hv.vcpus.info
         self._dispatch = hv.dispatcher.dispatch
         self.rflags = engine.rflags
         self.frames = Frames64(self, engine.rflags) if self.width == 64 else Frames32(self, engine.rflags)
@@ -89,11 +90,7 @@ class PvVcpu(Vcpu):
             self.port_hooks = PvPortHooks(self, Ports(lambda data: hv.console_lines.write(self.domid, data)),
                                           lambda vector, code, address: turns.current.fault(vector, code))
             hv.pv.local_invlpg[self.domid] = self._invlpg
-
-    @property
-    def current(self) -> "PvVcpu":
-        """The vCPU of the domain that is in the engine."""
-        return self.turns.current
+            hv.pv.local_flush[self.domid] = self._flush
 
     def install_exits(self) -> None:
         """After `Engine.enter`: what each intercept does."""
@@ -108,7 +105,7 @@ class PvVcpu(Vcpu):
                      Exit.SKINIT, Exit.MONITOR, Exit.MWAIT, Exit.ICEBP):
             self.exits[EXIT_BASE + code] = self._invalid_opcode
         for vector in range(32):
-            self.exits[EXIT_BASE + Exit.EXCEPTION + vector] = lambda vector=vector: self._exception(vector)  # type: ignore[misc]
+            self.exits[EXIT_BASE + Exit.EXCEPTION + vector] = partial(self._exception, vector)
         self.exits |= {EXIT_BASE + Exit.EXCEPTION + vector: handler for vector, handler in {
             delivery.PF: self._page_fault, delivery.GP: self._general_protection, delivery.UD: self._invalid_opcode,
             delivery.NM: self._device_not_available, delivery.DB: self._debug}.items()}
@@ -123,10 +120,12 @@ class PvVcpu(Vcpu):
 
     def on_exit(self, number: int) -> None:
         """An intercept, or INT `number`."""
+        if self._unsettled:  # the rest of a block that has ended already
+            self._stop()
+            return
         try:
-            if self.writes.active and number not in _STEPPING:
-                if not self.writes.finish():
-                    return
+            if self.writes.active and number not in _STEPPING and not self.writes.finish():
+                return
             handler = self.exits.get(number)
             if handler is not None:
                 handler()
@@ -254,15 +253,17 @@ class PvVcpu(Vcpu):
     def set_cr2(self, address: int) -> None:
         """Tell it to the guest, in its vcpu_info."""
         info = self._info[self.vcpu]
-        if info:
-            size = self.width // 8
-            at = info + _CR2[self.width]
-            self._u8[at:at + size] = (address & (1 << self.width) - 1).to_bytes(size, "little")
+        if not info:
+            return
+        if self.width == 64:
+            self._u64[info + _CR2[64] >> 3] = address & _M64
+        else:
+            self._u32[info + _CR2[32] >> 2] = address & _LOW32
 
     # -- memory
 
     def _frame(self, gfn: int, write: bool) -> int | None:
-        """See `Vcpu._frame`.  The tables in Xen's part of the address space are not found, nor is what lies under them."""
+        """See `Vcpu._frame`.  Xen's own tables in the address space are not found, nor is what lies under them."""
         cached = self._writable_frames.get(gfn) if write else self._frames.get(gfn)
         if cached is not None:
             return cached
@@ -281,12 +282,16 @@ class PvVcpu(Vcpu):
 
     def forget_frames(self, gfn: int) -> None:
         """What the nested page table said of a frame, or of all, holds no longer."""
+        self.walker.forget(gfn)
         if gfn == EVERY_PAGE:
             self._frames.clear()
             self._writable_frames.clear()
         else:
             self._frames.pop(gfn, None)
             self._writable_frames.pop(gfn, None)
+
+    def _flush(self) -> None:
+        self.turns.current.stale = True
 
     def _invlpg(self, address: int) -> None:
         self.turns.current.stale = True

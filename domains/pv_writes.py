@@ -1,4 +1,4 @@
-"""Writes of PV guests to their own live page tables, as if these were ordinary memory (ptwr_do_page_fault of pv/ro-page-fault.c).
+"""Writes of PV guests to their own live page tables, as if these were ordinary memory (ptwr_do_page_fault).
 
 The guest sees its tables read-only.  There is no instruction emulator: for the length of one instruction, which runs
 under the trap flag, the table is mapped writable; then each entry that differs is put back, and changed as the mmu
@@ -47,7 +47,7 @@ class TableWrites:
         return bool(self._open)
 
     def begin(self, address: int, code: int) -> bool:
-        """The kernel's write to `address` was refused with #PF error code `code`.  False where that is its own affair."""
+        """The kernel's write to `address` has raised #PF with `code`.  False where that is its own affair."""
         slot = self._pv.l1_slot(self._vcpu.vcpu, address)
         if slot is None:
             return False
@@ -78,15 +78,16 @@ class TableWrites:
             now = self._u64[table.slot]
             if not (now ^ table.entry) & ~(WRITABLE | ACCESSED | DIRTY):
                 self._u64[table.slot] = table.entry
-        allowed = all([self._close(table) for table in opened])
+        closed = [self._close(table) for table in opened]
         self._engine.flush_tlb()
-        if not allowed:
+        if not all(closed):
             self._q.cast("B")[:] = self._before
             self._engine.set_rflags(self._flags)
             self._vcpu.page_fault(self._address, self._code)
-        elif not self._flags & TF:
+            return False
+        if not self._flags & TF:
             self._q[env.EFLAGS] &= ~TF
-        return allowed
+        return True
 
     @property
     def guests_trap(self) -> bool:

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from experiments.figures import EXPERIMENTS, Amount, Experiment
+from experiments.figures import EXPERIMENTS as HOST_EXPERIMENTS
+from experiments.figures import Amount, Experiment
+from experiments.pv_figures import PV_EXPERIMENTS
 from experiments.results import Result, number, table, write_json
 from experiments.stopwatch import MeasurementError
 from toolstack.errors import ConfigError, HostError
 
+EXPERIMENTS = (*HOST_EXPERIMENTS, *PV_EXPERIMENTS)
 QUICK = 0.1
 """The part of a measurement that is done for `--quick`."""
 RUNS = 3

@@ -2,18 +2,19 @@
 
 A program is `NAME.c` in `guests/` or in one of its subfolders, or a folder with a `main.c` and more.  Its name is the
 path without the suffix: `first_steps`, `abuse/void`, `abuse/selftest`.  It is linked with the library of `guests/lib`
-for one target, a folder of `guests/lib` with a linker script and `flags.txt`.  `build_from` does the same with sources
-that lie elsewhere, such as a test's.
+for one target, a folder of `guests/lib` with a linker script and `flags.txt`.  A program that is not for all of them
+says so in its source: `Targets: pv32 pv64`.  `build_from` does the same with sources that lie elsewhere, such as a test's.
 
 Images are cached by a hash of everything that goes in: sources, compiler version, flags.  The cache is
 `build/guests` of the repository, or the folder that the environment's DOMUS_CACHE names.
 
-    python -m guests.build [--target TARGET] [NAME...]     builds all, or those, and prints where they are
+    python -m guests.build [--target TARGET] [NAME...]     builds all for that target, or those, and prints where they are
 """
 
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from pathlib import Path
 GUESTS = Path(__file__).resolve().parent
 LIBRARY = GUESTS / "lib"
 DEFAULT_TARGET = "pvh64"
+_WRITTEN_FOR = re.compile(r"^ ?[/ ]\* Targets: ([\w ]+?)(?: \*/)?$", re.MULTILINE)
 
 FLAGS = [
     "-std=gnu17", "-O2", "-g0", "-ffreestanding", "-fno-pic", "-fno-pie", "-ffunction-sections", "-fdata-sections",
@@ -49,6 +51,19 @@ def targets() -> list[str]:
     return sorted(script.parent.name for script in LIBRARY.glob("*/link.ld"))
 
 
+def targets_of(program: str) -> list[str]:
+    """The guest kinds that `program` is for: what the line `Targets:` in its sources names, or all.
+
+    Raises GuestBuildError where there is no such program.
+    """
+    return _written_for(_sources(program))
+
+
+def _written_for(sources: Sequence[Path]) -> list[str]:
+    named = [found[1] for source in sources if (found := _WRITTEN_FOR.search(source.read_text()))]
+    return named[0].split() if named else targets()
+
+
 def build(program: str, target: str = DEFAULT_TARGET, cache: Path | None = None) -> Path:
     """The ELF image of `program` for `target`, built unless the cache has it.
 
@@ -69,6 +84,8 @@ def build_from(source: Path, target: str = DEFAULT_TARGET, cache: Path | None = 
 def _build(program: str, sources: list[Path], target: str, cache: Path | None) -> Path:
     if target not in targets():
         raise GuestBuildError(f"guest {program}: unknown target {target!r}; there are {', '.join(targets())}")
+    if target not in (possible := _written_for(sources)):
+        raise GuestBuildError(f"guest {program}: it is written for {' and '.join(possible)}, not for {target}")
     cache = (cache or default_cache()).absolute()
     library = [*_files(LIBRARY, "*.c"), *(file for folder in _folders(target) for file in _files(folder, "*.[cS]"))]
     flags = [*FLAGS, *(LIBRARY / target / "flags.txt").read_text().split()]
@@ -184,7 +201,7 @@ def main() -> int:
     parser.add_argument("--target", default=DEFAULT_TARGET, help="the guest kind (default: %(default)s)")
     chosen = parser.parse_args()
     failed = False
-    for program in chosen.programs or available():
+    for program in chosen.programs or [name for name in available() if chosen.target in targets_of(name)]:
         try:
             print(build(program, chosen.target))
         except GuestBuildError as error:

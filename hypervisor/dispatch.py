@@ -14,7 +14,7 @@ from hypervisor.continuation import Continuation
 from hypervisor.crash import GuestCrash
 from hypervisor.decode import call_in_words
 from hypervisor.host import Host
-from hypervisor.hypercalls import NR_HYPERCALLS, ROWS, Handler, Row, missing
+from hypervisor.hypercalls import NR_HYPERCALLS, OF_A_PROCESSOR, ROWS, Handler, Row, missing
 from hypervisor.tables import GuestKind
 from hypervisor.trace import FOLD_AT, hypercall_packer
 
@@ -42,10 +42,7 @@ class Dispatcher:
         """A vCPU of this process is inside a multicall, which must not be nested."""
         self.preempted: tuple[int, ...] | None = None
         """Set where a call inside a multicall was not finished: the arguments for its rest."""
-        pv, hvm = ([self._slots(column, width) for width in (64, 32)] for column in ("pv", "hvm"))
-        # Domain 0 is a PV guest to Xen, hence what acts in its seat uses that column.
-        columns = {GuestKind.PVH: hvm, GuestKind.PV: pv, GuestKind.HOST: pv}
-        self._wide, self._narrow = ([columns[kind][index] for kind in GuestKind] for index in (0, 1))
+        self._wide, self._narrow = ([self._slots(kind, width) for kind in GuestKind] for width in (64, 32))
         self._kind, self._trace = hv.domains.kind, hv.trace
         self._hypercalls, self._local_time, self._vcpu_id = hv.vcpus.hypercalls, hv.vcpus.local_time, hv.vcpus.vcpu_id
         self._buffers = hv.trace.buffers
@@ -146,16 +143,19 @@ class Dispatcher:
         return GuestCrash(call.domid, VcpuId(self._vcpu_id[call.vcpu]), f"{type(error).__name__}: {error}",
                           call_in_words(number, arguments, self.name), _where(error, self.rows[number].source))
 
-    def _slots(self, column: str, width: int) -> list[Slot]:
+    def _slots(self, kind: GuestKind, width: int) -> list[Slot]:
         slots = []
         for number in range(NR_HYPERCALLS):
             row = self.rows.get(number)
-            handler: Handler | None = None if row is None else getattr(row, column)
+            # Domain 0 is a PV guest to Xen, hence what acts in its seat uses that column.
+            handler: Handler | None = None if row is None else row.hvm if kind == GuestKind.PVH else row.pv
             count = 0 if row is None else row.args32 if width == 32 and row.args32 is not None else row.args
             if row is None:
                 handler = _absent(f"hypercall {number}", "nobody has assigned it")
             elif handler is missing:
                 handler = _absent(row.name, "not implemented")
+            elif kind == GuestKind.HOST and number in OF_A_PROCESSOR and not row.source:
+                handler = _absent(row.name, "there is no processor in domain 0's seat")
             elif handler is None:
                 handler = _absent(row.name, "Xen does not offer it to such a guest")
             slots.append((handler, count, *hypercall_packer(number, count, width)))

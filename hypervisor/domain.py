@@ -63,6 +63,8 @@ def create_domain(hv: Hypervisor, spec: DomainSpec) -> None:
         vcpus.domid[row], vcpus.vcpu_id[row] = domid, vcpu_id
         if vcpu_id < XEN_LEGACY_MAX_VCPUS:
             vcpus.info[row] = shared_info + first + vcpu_id * VCPU_INFO.at(64).size
+    if spec.kind == GuestKind.PV:
+        hv.pv.create(domid)
     hv.write_wallclock(domid)
     hv.params.clear(domid, range(spec.vcpu_base, spec.vcpu_base + spec.vcpus))
     hv.grants.create(domid, spec.kind)
@@ -97,4 +99,5 @@ def start_domain(hv: Hypervisor, domid: Domid) -> None:
     hv.domains.state[domid] = DomainState.RUNNING
     hv.host.alive[0] += hv.domains.awaited[domid]
     hv.sched.up(row)
+    hv.arm_typing(domid)
     assert hv.vcpus.runstate[row] == RunState.RUNNABLE

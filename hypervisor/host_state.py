@@ -71,6 +71,17 @@ class HostTable(Table):
     """Domains that the run waits for and that have not ended."""
 
 
+class StoreTable(Table):
+    """Bytes in which the store keeps its state (`xenstore.shared`); STORE_BYTES for each domain."""
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {"data": "Q"}
+    data: "memoryview[int]"
+
+
+STORE_BYTES = 4 << 20
+"""What a domain may make the store hold, twice: its quotas allow less."""
+
+
 @dataclass(frozen=True)
 class HostShape:
     """How large a host is: `domains` counts domids from 0, `vcpus` all their vCPUs, `memory` is RAM in bytes."""
@@ -104,6 +115,7 @@ class HostShape:
             (PageTypeTable, self.frames), (M2p32Table, self.frames), (PvHostTable, 1), (PvDomainTable, domains),
             (PvNestedTable, domains), (PvVcpuTable, vcpus), (TrapTable, vcpus * TRAPS),
             (GdtFrameTable, vcpus * DESCRIPTOR_FRAMES), (LdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
+            (StoreTable, domains * STORE_BYTES // 8),
         ]
 
     @property

@@ -127,3 +127,8 @@ ROWS = (
     *(Row(number, Hypercall(number).name, 0, None, None) for number in range(50, 56)),
 )
 """Every number up to `LAST_XEN_NUMBER`, in order."""
+OF_A_PROCESSOR = frozenset((
+    _H.set_trap_table, _H.mmu_update, _H.set_gdt, _H.stack_switch, _H.set_callbacks, _H.fpu_taskswitch, _H.set_debugreg,
+    _H.get_debugreg, _H.update_descriptor, _H.update_va_mapping, _H.set_timer_op, _H.update_va_mapping_otherdomain,
+    _H.iret, _H.vcpu_op, _H.set_segment_base, _H.mmuext_op, _H.callback_op, _H.physdev_op))
+"""What acts on the caller's processor, which a caller in domain 0's seat does not have."""

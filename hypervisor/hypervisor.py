@@ -8,7 +8,7 @@ from typing import Protocol
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
-from abi.types import Domid, Port, VcpuId, VcpuRow
+from abi.types import NEVER, Domid, Port, VcpuId, VcpuRow
 from abi.xen import Virq
 from clock.source import Clock
 from clock.wallclock import Wallclock, write_wallclock
@@ -34,6 +34,7 @@ from hypervisor.pv_tables import PvVcpuTable, TrapTable
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
+from hypervisor.typed_input import TypedInput
 from hypervisor.unimplemented import Unimplemented
 from hypervisor.vcpu_info import release_vcpu_infos
 from hypervisor.vm_assist import AssistTable
@@ -92,8 +93,11 @@ class Hypervisor:
         self.sched.timer_event = lambda row: self.events.send_virq(row, Virq.TIMER)
         self.sched.shut_down = self._shut_down
         self.sched.watchdog_fired = lambda domid: self.log(domid, "Watchdog timer fired")
+        self.sched.time_to_type = self.poll_console
         self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
         self._rings: dict[Domid, ConsoleRing] = {}
+        self.typed: dict[Domid, TypedInput] = {}
+        """What is typed on consoles; each is used by the process that runs the domain, and by no other."""
         self._details: dict[Domid, str] = {}
         self.local_flush: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translations of a page, or of all (p2m.EVERY_PAGE)."""
@@ -102,6 +106,8 @@ class Hypervisor:
         """These two are set by an engine whose guests can have them: see `hypervisor.vcpu_op`."""
         self.to_destroy: list[Domid] = []
         """Domains that shut down since the runner last looked."""
+        self.destroyed: list[Callable[[Domid], None]] = []
+        """Told of every domain whose resources go."""
 
     def format(self) -> None:
         """Make a new host of zeroed bytes."""
@@ -134,16 +140,16 @@ class Hypervisor:
         self.drain_console(domid)
 
     def _store_event(self, domid: Domid, port: Port) -> None:
-        """xenstored is not there yet: see LIMITATIONS.md."""
+        """Nobody serves the store: a toolstack puts `xenstore.store.Store` here."""
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""
         ring = self._rings.get(domid)
-        if ring is None or ring.has_output:
+        if ring is None or ring.has_output or domid in self.typed:
             self.drain_console(domid)
 
     def drain_console(self, domid: Domid) -> None:
-        """Take what a domain wrote to its console ring, show it, and tell the guest that there is room again."""
+        """Take what a domain wrote to its console ring and show it, give it what is typed, and tell it of both."""
         page = self.params.get(domid, HvmParam.CONSOLE_PFN)
         ring = self._rings.get(domid)
         if ring is None:
@@ -154,7 +160,23 @@ class Hypervisor:
         data = ring.drain()
         if data:
             self.io.console(domid, data)
+        if (domid in self.typed and self._type(domid, ring, data)) or data:
             self.events.notify_guest(domid, Port(self.params.get(domid, HvmParam.CONSOLE_EVTCHN)))
+
+    def _type(self, domid: Domid, ring: ConsoleRing, data: bytes) -> bool:
+        """Go on with the domain's input after it printed `data`.  Was anything typed?"""
+        typed = self.typed[domid]
+        typed.see(data)
+        runs = self.domains.state[domid] == DomainState.RUNNING
+        fed = typed.advance(self.vcpus.local_time[self._vcpu_of(domid)], ring.feed if runs else lambda data: 0)
+        if runs:
+            self.arm_typing(domid)
+        return fed
+
+    def arm_typing(self, domid: Domid) -> None:
+        """See to it that the domain gets its turn when it is time to type."""
+        if domid in self.typed and self.typed[domid].due != (self.sched.watchdogs.typing[domid] or NEVER):
+            self.sched.set_typing(domid, self.typed[domid].due)
 
     # -- the end of domains
 
@@ -206,6 +228,8 @@ class Hypervisor:
     def destroy(self, domid: Domid) -> None:
         """Take everything from a domain that does not run any more."""
         self.domains.state[domid] = DomainState.DEAD
+        for tell in self.destroyed:
+            tell(domid)
         self.events.close_all(domid)
         self.grants.destroy(domid)
         release_vcpu_infos(self, domid)

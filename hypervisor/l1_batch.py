@@ -20,6 +20,8 @@ _P, _PW, _BAD = numpy.uint64(PRESENT), numpy.uint64(PRESENT | WRITABLE), numpy.u
 _MFN, _SHIFT, _SAME = numpy.uint64(MFN), numpy.uint64(12), numpy.uint64(SAME)
 _AD = numpy.uint64(ACCESSED | DIRTY)
 _PRESERVE_AD = 2
+_ONE = numpy.uint32(1)
+"""Of the counts' own type, without which `add.at` is ten times slower."""
 
 
 class L1Batch:
@@ -111,15 +113,15 @@ class L1Batch:
         return not ((self._type[readable] == PageType.SEG_DESC) & (self._count[readable] != 0)).any()
 
     def _take(self, entries: _Words, frames: "NDArray[numpy.int64]") -> None:
-        numpy.add.at(self._refs, frames, 1)
+        numpy.add.at(self._refs, frames, _ONE)
         writable = frames[entries & _PW == _PW]
         self._type[writable] = PageType.WRITABLE
-        numpy.add.at(self._count, writable, 1)
+        numpy.add.at(self._count, writable, _ONE)
 
     def _give(self, entries: _Words, frames: "NDArray[numpy.int64]", domid: Domid) -> None:
-        numpy.subtract.at(self._refs, frames, 1)
+        numpy.subtract.at(self._refs, frames, _ONE)
         writable = frames[entries & _PW == _PW]
-        numpy.subtract.at(self._count, writable, 1)
+        numpy.subtract.at(self._count, writable, _ONE)
         self._stamp[writable] = self._flushes[domid]
 
 

@@ -80,17 +80,21 @@ class _Updates:
             self._do(data[:half])
             self._do(data[half:])
             return
+        mod_l1, tables_of, owner, table = self._entries.mod_l1, self._tables_of, self._owner, -1
         for pointer, value in iter_unpack("<QQ", data):
             command = pointer & 7
-            if command in (_NORMAL, _PRESERVE_AD):
-                self._entry(pointer & ~7, value, command == _PRESERVE_AD)
+            if pointer >> 12 == table and not command:  # a change of an L1 entry leaves every table what it is
+                mod_l1(pointer >> 3, value, tables_of, owner)
+            elif command in (_NORMAL, _PRESERVE_AD):
+                table = self._entry(pointer & ~7, value, command == _PRESERVE_AD)
             elif command == _MACHPHYS:
                 self._machphys(pointer >> 12, value)
             else:
                 raise XenError(Errno.ENOSYS)
             self.done += 1
 
-    def _entry(self, pointer: int, value: int, preserve: bool) -> None:
+    def _entry(self, pointer: int, value: int, preserve: bool) -> int:
+        """Returns the frame if it is a live L1 of the tables' owner, else -1."""
         if not self._own:
             check_target(self._hv, self._call, self._owner)
             check_target(self._hv, self._call, self._tables_of)
@@ -101,7 +105,8 @@ class _Updates:
         kind = types.live(mfn)
         if kind == _L1:
             self._entries.mod_l1(pointer >> 3, value, self._tables_of, self._owner, preserve)
-        elif 0 < kind <= _L4:
+            return mfn
+        if 0 < kind <= _L4:
             if self._owner != self._tables_of:
                 raise XenError(Errno.EINVAL)
             self._entries.mod_upper(kind, pointer >> 3, value, self._tables_of, preserve)
@@ -109,6 +114,7 @@ class _Updates:
             types.get(mfn, _WRITABLE, self._tables_of)
             self._hv.pv.write_word(pointer, value)
             types.put(mfn)
+        return -1
 
     def _machphys(self, mfn: int, pfn: int) -> None:
         if self._tables_of != self._call.domid:

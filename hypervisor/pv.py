@@ -60,6 +60,8 @@ class PvMemory:
         self._flushes = self.domain_table.flushes
         self.local_invlpg: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translation of one address now."""
+        self.local_flush: dict[Domid, Callable[[], None]] = {}
+        """By domain that runs in this process: forget all translations, but not which frames there are."""
         self.nested = Nested(state.arena, table(PvNestedTable), frames, flush_engine)
         self.types = PageTypes(frames, table(PageTypeTable), self.domain_table, self.flush)
         self.entries = PageEntries(state.arena, self._domains, self.types, self.nested, self._drop_ldts)
@@ -76,7 +78,7 @@ class PvMemory:
     # -- life of a domain
 
     def create(self, domid: Domid) -> None:
-        """Give a domain, which has its memory, its vCPU rows and its width, all that makes it PV.
+        """Give a domain, which has its memory and its vCPU rows, all that makes it PV.
 
         Raises XenError(ENOMEM); `destroy` then takes back what there is.
         """
@@ -88,9 +90,17 @@ class PvMemory:
         self._m2p32_all[first:end] = self._frames.gfns[first:end].astype(numpy.uint32)
         self.nested.allow(domid, self._domains.shared_info[domid] >> 12)
         self.slots.create(domid)
+        for row in self._rows(domid):
+            self.vcpu_table.spare_l4[row] = self.slots.new_compat_l4(domid)
         if self._domains.width[domid] == 32:
-            for row in self._rows(domid):
-                self.vcpu_table.compat_l4[row] = self.slots.new_compat_l4(domid)
+            self.switch_compat(domid)
+
+    def switch_compat(self, domid: Domid) -> None:
+        """Make a domain that has not run a 32-bit one.  Takes no memory: several processes may build their domains."""
+        self._domains.width[domid] = 32
+        for row in self._rows(domid):
+            self.vcpu_table.compat_l4[row] = self.vcpu_table.spare_l4[row]
+            self.slots.show_reserved_descriptors(domid, row - self._domains.vcpu_base[domid])
 
     def destroy(self, domid: Domid) -> None:
         """Undo all uses of frames by a dead domain; its memory can then be freed."""
@@ -109,9 +119,9 @@ class PvMemory:
             if self._frames.owner(Mfn(mfn)) == domid:
                 self.types.unpin(mfn, domid)
         for row in self._rows(domid):
-            if self.vcpu_table.compat_l4[row]:
-                self._frames.free_table(Mfn(self.vcpu_table.compat_l4[row]))
-                self.vcpu_table.compat_l4[row] = 0
+            if self.vcpu_table.spare_l4[row]:
+                self._frames.free_table(Mfn(self.vcpu_table.spare_l4[row]))
+                self.vcpu_table.spare_l4[row] = self.vcpu_table.compat_l4[row] = 0
         self.slots.destroy(domid)
         self.nested.destroy(domid)
 
@@ -133,7 +143,11 @@ class PvMemory:
     def flush(self, domid: Domid) -> None:
         """Make a domain forget all its translations; whoever does it without this call counts it in `flushes`."""
         self._flushes[domid] = self._flushes[domid] + 1 & 0xFFFFFFFF
-        self._flush_engine(domid, EVERY_PAGE)
+        local = self.local_flush.get(domid)
+        if local is None:
+            self._flush_engine(domid, EVERY_PAGE)
+        else:
+            local()
 
     def invlpg(self, domid: Domid, address: int) -> None:
         """Make a domain forget its translation of one linear address."""

@@ -15,7 +15,8 @@ from hypervisor.pv_tables import TRAPS, PvVcpuTable, TrapTable, VcpuFlag
 from hypervisor.tables import DomainTable
 
 _CANONICAL = (0, 0x1FFFF)
-_MASKS = {CallbackType.failsafe: VcpuFlag.FAILSAFE_DISABLES_EVENTS, CallbackType.syscall: VcpuFlag.SYSCALL_DISABLES_EVENTS,
+_MASKS = {CallbackType.failsafe: VcpuFlag.FAILSAFE_DISABLES_EVENTS,
+          CallbackType.syscall: VcpuFlag.SYSCALL_DISABLES_EVENTS,
           CallbackType.syscall32: VcpuFlag.SYSCALL32_DISABLES_EVENTS,
           CallbackType.sysenter: VcpuFlag.SYSENTER_DISABLES_EVENTS}
 _RING1_CS, _RESERVED_SELECTORS = 0xE019, 0xE000

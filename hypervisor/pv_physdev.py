@@ -40,4 +40,4 @@ def pv_physdev_op(hv: Host, call: Call, cmd: int, arg: int) -> int:
             raise XenError(Errno.EINVAL)
         table.iobmp[row], table.iobmp_limit[row] = bitmap, ports
         return 0
-    not_implemented(hv, call, "physdev_op", command)
+    return not_implemented(hv, call, "physdev_op", command)

@@ -73,13 +73,18 @@ class XenSlots:
             slot = self._descriptor_slot(domid, vcpu_id, create=True)
             for index in range(DESCRIPTOR_FRAMES):
                 self._u64[slot + index] = host.zero[0] << 12 | _SUPERVISOR_READ_ONLY
-            gdt = host.gdt64[0] if self._domains.width[domid] == 64 else host.gdt32[0]
-            self._u64[slot + FIRST_RESERVED_GDT_PAGE] = gdt << 12 | _SUPERVISOR_READ_ONLY
+            self.show_reserved_descriptors(domid, vcpu_id)
         for mfn in (host.zero[0], host.gdt64[0], host.gdt32[0], *self._tables(host.m2p_l3[0], 3),
                     *self._tables(host.m2p32_l2[0], 2)):
             self._nested.allow(domid, mfn)
         for address, size in ((self._m2p, self._frames.count * 8), (self._m2p32, self._frames.count * 4)):
             self._nested.set_extent(domid, address >> 12, address >> 12, size + 4095 >> 12, P2mType.RAM_RO)
+
+    def show_reserved_descriptors(self, domid: Domid, vcpu_id: int) -> None:
+        """Put Xen's own descriptors, which depend on the domain's width, into a vCPU's GDT."""
+        gdt = (self._host.gdt64 if self._domains.width[domid] == 64 else self._host.gdt32)[0]
+        slot = self._descriptor_slot(domid, vcpu_id) + FIRST_RESERVED_GDT_PAGE
+        self._u64[slot] = gdt << 12 | _SUPERVISOR_READ_ONLY
 
     def destroy(self, domid: Domid) -> None:
         """Free a domain's part."""

@@ -110,7 +110,7 @@ class PvVcpuTable(Table):
     """A row a vCPU: `struct pv_vcpu` of asm/domain.h."""
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
-        "flags": "I", "kernel_cr3": "I", "user_cr3": "I", "compat_l4": "I",
+        "flags": "I", "kernel_cr3": "I", "user_cr3": "I", "compat_l4": "I", "spare_l4": "I",
         "event_cs": "H", "failsafe_cs": "H", "syscall32_cs": "H", "sysenter_cs": "H", "kernel_ss": "H",
         "event_ip": "Q", "failsafe_ip": "Q", "syscall_ip": "Q", "syscall32_ip": "Q", "sysenter_ip": "Q",
         "kernel_sp": "Q", "gdt_ents": "H", "ldt_ents": "H", "ldt_base": "Q",
@@ -126,6 +126,8 @@ class PvVcpuTable(Table):
     """Frame of a 64-bit guest's user L4, 0 where it has none."""
     compat_l4: "memoryview[int]"
     """Frame of the L4 of Xen's own under which a 32-bit guest's L3 hangs."""
+    spare_l4: "memoryview[int]"
+    """The same frame, made at birth, when nobody knows the guest's width."""
     event_cs: "memoryview[int]"
     failsafe_cs: "memoryview[int]"
     syscall32_cs: "memoryview[int]"

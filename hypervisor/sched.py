@@ -20,7 +20,7 @@ from abi.types import NEVER, Domid, VcpuRow
 from hypervisor.run_queue import RunQueue
 from hypervisor.runstate import Runstates
 from hypervisor.tables import DomainState, DomainTable, RunState, VcpuTable
-from hypervisor.vcpu_timer import PERIODIC, POLL, SINGLESHOT, WATCHDOG, VcpuTimers
+from hypervisor.vcpu_timer import PERIODIC, POLL, SINGLESHOT, TYPING, WATCHDOG, VcpuTimers
 from hypervisor.watchdog import WatchdogTable
 
 MAX_SLICE = 10_000_000
@@ -56,6 +56,8 @@ class Scheduler:
         """Told of every domain that shuts down, with its SHUTDOWN_*."""
         self.watchdog_fired: Callable[[Domid], None] = lambda domid: None
         """Told first where it is a watchdog that shuts the domain down."""
+        self.time_to_type: Callable[[Domid], None] = lambda domid: None
+        """Told when what `set_typing` set has come."""
         self._due, self._local_time, self._runstate = vcpus.due, vcpus.local_time, vcpus.runstate
         self._paused, self._poll_port, self._poll_deadline = vcpus.paused, vcpus.poll_port, vcpus.poll_deadline
         self._entered, self._time_running, self._time_blocked = (
@@ -302,6 +304,12 @@ class Scheduler:
             self._retime(row)
         return result
 
+    def set_typing(self, domid: Domid, deadline: int) -> None:
+        """One of the domain's vCPUs is to be there at `deadline`, for what is typed; NEVER where nothing is."""
+        self.watchdogs.set_typing(domid, deadline)
+        for row in self._rows(domid):
+            self._retime(row)
+
     def expire(self, row: VcpuRow, now: int) -> int:
         """Let the timers of a vCPU fire that are due by `now`.  Gives which did, as bits of `vcpu_timer`."""
         fired = self.timers.take_expired(row, now, waiting=self._runstate[row] == _BLOCKED)
@@ -313,6 +321,8 @@ class Scheduler:
             self._unblock(row, now)
         if fired & (SINGLESHOT | PERIODIC):
             self.timer_event(row)
+        if fired & TYPING:
+            self.time_to_type(Domid(self.vcpus.domid[row]))
         return fired
 
     def _retime(self, row: VcpuRow) -> None:

@@ -1,4 +1,7 @@
-"""SCHEDOP_watchdog: timers that shut a domain down unless it sets them again (xen/sched.h)."""
+"""SCHEDOP_watchdog: timers that shut a domain down unless it sets them again (xen/sched.h).
+
+Beside them is the one other timer that a domain has as a whole: for what is typed on its console.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -15,11 +18,13 @@ _FREE = 0
 class WatchdogTable(Table):
     """Row = domid.  Deadlines in nanoseconds; a timer that is not in use is 0, one that has fired is NEVER."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"first": "Q", "second": "Q", "earliest": "Q"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"first": "Q", "second": "Q", "typing": "Q", "earliest": "Q"}
     first: "memoryview[int]"
     second: "memoryview[int]"
+    typing: "memoryview[int]"
+    """When something is to be typed; no guest knows of it."""
     earliest: "memoryview[int]"
-    """The next deadline of the two, or 0 where there is none."""
+    """The next deadline of the three, or 0 where there is none."""
 
     def set(self, domid: Domid, number: int, timeout: int, now: int) -> int:
         """Start (number 0), start again, or with a `timeout` of 0 seconds destroy a watchdog; `now` is system time.
@@ -44,13 +49,25 @@ class WatchdogTable(Table):
         self._find_earliest(domid)
         return result
 
-    def expire(self, domid: Domid, now: int) -> None:
-        """Disarm what has fired by `now`; it stays in use."""
+    def set_typing(self, domid: Domid, deadline: int) -> None:
+        """Something is to be typed at `deadline`; NEVER where nothing is."""
+        self.typing[domid] = _FREE if deadline == NEVER else max(1, deadline)
+        self._find_earliest(domid)
+
+    def expire(self, domid: Domid, now: int) -> tuple[bool, bool]:
+        """Disarm what has fired by `now`; watchdogs stay in use.  Whether one has, and whether it is time to type."""
+        fired = False
         for timer in (self.first, self.second):
             if timer[domid] != _FREE and timer[domid] <= now:
                 timer[domid] = NEVER
+                fired = True
+        types = 0 < self.typing[domid] <= now
+        if types:
+            self.typing[domid] = _FREE
         self._find_earliest(domid)
+        return fired, types
 
     def _find_earliest(self, domid: Domid) -> None:
-        armed = [timer[domid] for timer in (self.first, self.second) if timer[domid] not in (_FREE, NEVER)]
+        timers = (self.first, self.second, self.typing)
+        armed = [timer[domid] for timer in timers if timer[domid] not in (_FREE, NEVER)]
         self.earliest[domid] = min(armed, default=_FREE)

@@ -6,7 +6,16 @@ Whether names, files and sums make sense together is `toolstack.checks`; what a 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from toolstack import quantities
 from toolstack.errors import describe
@@ -75,6 +84,11 @@ Epoch = Annotated[
     BeforeValidator(quantities.epoch),
     _number_or_text({"type": "number", "minimum": 0}, r"^[0-9]"),
 ]
+Duration = Annotated[
+    int,
+    BeforeValidator(quantities.duration),
+    WithJsonSchema({"type": "string", "pattern": quantities.DURATION_PATTERN}),
+]
 Version = Annotated[
     tuple[int, int],
     BeforeValidator(quantities.version),
@@ -105,6 +119,28 @@ class MachineConfig(_Model):
     """The version that guests are told, 4.N."""
 
 
+class InputConfig(_Model):
+    """One step.  What it has of `expect`, `after` and `send` is done in this order."""
+
+    model_config = ConfigDict(json_schema_extra={
+        "anyOf": [{"required": ["expect"]}, {"required": ["send"]}], "dependentRequired": {"after": ["send"]}})
+
+    expect: Pattern | None = None
+    """What the console must show first, a prompt for example: text, or `/regular expression/`."""
+    after: Duration = Field(default=0, json_schema_extra={"default": "0s"})
+    """How long to wait before typing, in the domain's own time: `10ms`."""
+    send: Annotated[str, Field(min_length=1)] | None = None
+    """What is typed then.  In double quotes, `\\n` is the Enter key."""
+
+    @model_validator(mode="after")
+    def _is_a_step(self) -> "InputConfig":
+        if self.expect is None and self.send is None:
+            raise ValueError("expected a step with expect, send or both")
+        if self.send is None and "after" in self.model_fields_set:
+            raise ValueError("expected something to send after that time")
+        return self
+
+
 class DomainConfig(_Model):
     type: Literal["pvh", "hvm", "pv"] = "pvh"
     """`hvm` boots as `pvh` does; `pv` is a paravirtual guest of either width."""
@@ -120,6 +156,8 @@ class DomainConfig(_Model):
     """A number of MiB, or text such as `64MiB`."""
     vcpus: Annotated[int, AfterValidator(_vcpus), Field(json_schema_extra={"minimum": 1, "maximum": 1})] = 1
     """One, or up to 32 for `pv`."""
+    input: Annotated[tuple[InputConfig, ...], Field(strict=False)] = ()
+    """What is typed on its console, step by step."""
     count: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
     """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
 

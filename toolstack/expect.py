@@ -20,6 +20,8 @@ def _of_domain(expected: Expectation, domain: DomainReport) -> list[str]:
     result = []
     if domain.exit != expected.exit:
         result.append(f"expected exit {expected.exit}, got {domain.exit}")
+    if domain.input is not None:
+        result.append(f"expected all of its input to be typed, but {domain.input}")
     missing = _first_missing(expected.console, domain.console)
     if missing is not None:
         result.append(missing)

@@ -7,6 +7,8 @@ from typing import Protocol
 from domains.kernel_image import HEAD, may_be_kernel
 from toolstack.errors import describe, did_you_mean
 
+_PACKAGES = {"/usr/lib/grub-xen/": "grub-xen-host", "/boot/vmlinuz-": "linux-image-amd64"}
+"""Debian's, by where their files are."""
 _TARGETS = {("pvh", 64): "pvh64", ("hvm", 64): "pvh64", ("pv", 64): "pv64", ("pv", 32): "pv32"}
 
 
@@ -60,7 +62,9 @@ class Images:
                 pass
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise ValueError(f"expected {expected}, got {describe(name)}: {reason}") from None
+            package = next((package for start, package in _PACKAGES.items() if str(path).startswith(start)), None)
+            hint = f" (it is in Debian's package {package})" if package and isinstance(error, FileNotFoundError) else ""
+            raise ValueError(f"expected {expected}, got {describe(name)}: {reason}{hint}") from None
 
     def path(self, name: str) -> Path:
         """The file `name`, absolute."""

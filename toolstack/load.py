@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hypervisor.typed_input import InputStep
 from toolstack import checks, mistakes, quantities, yaml_lines
 from toolstack.config import HostConfig
 from toolstack.errors import ConfigError, Problem
@@ -52,6 +53,7 @@ class Configuration:
                     ramdisk=None if domain.ramdisk is None else self.images.path(domain.ramdisk),
                     cmdline=names.substitute(domain.cmdline, instance), memory=domain.memory, vcpus=domain.vcpus,
                     group=instance.group, awaited=expect[instance.name].exit != "running",
+                    input=tuple(InputStep(step.expect, (step.send or "").encode(), step.after) for step in domain.input),
                 )
             )  # fmt: skip
         wanted = sum(domain.memory for domain in domains)

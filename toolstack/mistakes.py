@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from toolstack.config import ClockConfig, DomainConfig, ExpectConfig, HostConfig, MachineConfig
+from toolstack.config import ClockConfig, DomainConfig, ExpectConfig, HostConfig, InputConfig, MachineConfig
 from toolstack.errors import Problem, Where, describe, did_you_mean
 
 _EXPECTED = {
@@ -55,4 +55,6 @@ def _keys(where: Where) -> list[str]:
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
+    if where[:1] == ("domains",) and "input" in where[2:]:
+        model = InputConfig
     return list(model.model_fields)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hypervisor.typed_input import InputStep
+
 ClockMode = Literal["virtual", "host"]
 DomainType = Literal["pvh", "hvm", "pv"]
 
@@ -34,6 +36,8 @@ class DomainPlan:
     vcpus: int
     group: str
     """The configuration's key: `worker` for `worker-2`."""
+    input: tuple[InputStep, ...] = ()
+    """What is typed on its console."""
     awaited: bool = True
     """Whether the host goes on until this domain has ended.  When all awaited domains have, the run is over."""
 

@@ -14,10 +14,13 @@ DEFAULT_EPOCH = "2026-01-01T00:00:00Z"
 
 _SIZE_UNITS = {"": MIB, "k": 1 << 10, "m": MIB, "g": 1 << 30, "t": 1 << 40}
 _HERTZ_UNITS = {"": 1, "hz": 1, "khz": 10**3, "mhz": 10**6, "ghz": 10**9}
+_DURATION_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": SECOND, "min": 60 * SECOND}
+_LONGEST = 24 * 3600 * SECOND
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where ISO 8601 ends too
 
 SIZE_PATTERN = r"^[0-9]+ ?([KkMmGgTt]([Ii][Bb])?)?$"
 FREQUENCY_PATTERN = r"^[0-9]+(\.[0-9]+)? ?([KkMmGg]?[Hh][Zz])?$"
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min)$"
 VERSION_PATTERN = r"^4\.[0-9]{1,2}$"
 
 
@@ -79,6 +82,18 @@ def epoch(value: object) -> int:
     if not 0 <= seconds <= _LAST_SECOND:
         raise ValueError(f"expected an instant from 1970 to 9999, got {describe(value)}")
     return seconds * SECOND + nanoseconds
+
+
+def duration(value: object) -> int:
+    """A time span in nanoseconds, up to a day: text such as `10ms` or `1.5 s`; the unit must be there."""
+    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value) or len(value) > 30:
+        raise ValueError(f"expected a time such as 10ms, 250us or 1.5s, got {describe(value)}")
+    digits, unit = _split(value)
+    whole, _, part = digits.partition(".")
+    result = int(whole + part) * _DURATION_UNITS[unit] // 10 ** len(part)
+    if result > _LONGEST:
+        raise ValueError(f"expected at most a day, got {describe(value)}")
+    return result
 
 
 def version(value: object) -> tuple[int, int]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import toolstack.ray_environment  # noqa: F401, I001 - before Ray
+import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
+
+# isort: split
 import ray
 from ray.exceptions import RayTaskError
 

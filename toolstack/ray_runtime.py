@@ -7,7 +7,9 @@ through shared memory: see `toolstack.actors` and `domains.baton`.
 import time
 from typing import Any
 
-import toolstack.ray_environment  # noqa: F401, I001 - before Ray
+import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
+
+# isort: split
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -197,4 +199,6 @@ class _Session:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """What Ray's many lines say last: the exception itself, without the traceback that leads to it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

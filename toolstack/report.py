@@ -26,6 +26,8 @@ class DomainReport:
     """The crash report: registers, the symbol at rip, the hypercall with its arguments.  May have several lines."""
     waiting: str | None = None
     """Where a domain that had not ended waits: `vCPU 0 polls port 3 since 1.2 s`.  None where it could run."""
+    input: str | None = None
+    """The step of its input that was not done, and what it waited for: `input[2] waits for 'grub> '`."""
     virtual_time_ns: int = 0
     """System time that it reached."""
     work: int = 0

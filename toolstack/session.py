@@ -18,6 +18,7 @@ from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import HostIo, Hypervisor
 from hypervisor.tables import DomainState, GuestKind
+from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
 from hypervisor.user_hypercalls import load as load_user_rows
 from hypervisor.xen_version import XenVersion
@@ -63,6 +64,7 @@ def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int 
     version = XenVersion(f"{plan.xen_version[0]}.{plan.xen_version[1]}")
     hv = Hypervisor(HostState(memoryview(memory)[:shape_of(plan).size], shape_of(plan)), make_clock(plan, boot), version,
                     wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory), trace_sink=trace_sink)
+    hv.typed = {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
     Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
     return hv
 
@@ -111,9 +113,10 @@ def domain_report(hv: Hypervisor, domain: DomainPlan, console: list[str], detail
     domid, table = Domid(domain.domid), hv.vcpus
     rows = vcpus_of(hv, domid)
     ended = hv.domains.state[domid] == DomainState.DEAD
+    typed = hv.typed.get(domid)
     return DomainReport(
         domain.name, domid, exit_name(hv.domains.shutdown_code[domid]) if ended else "running", details,
-        None if ended else waiting(hv, domid), max(table.local_time[row] for row in rows),
+        None if ended else waiting(hv, domid), typed.unfinished() if typed is not None else None, max(table.local_time[row] for row in rows),
         sum(table.work[row] for row in rows), sum(table.hypercalls[row] for row in rows),
         sum(table.events_sent[row] for row in rows), sum(table.events_received[row] for row in rows),
         hv.grants.mapped(domid)[1], sum(vcpu.host_seconds for vcpu in vcpus), console,

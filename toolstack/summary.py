@@ -50,7 +50,8 @@ def _unfinished(report: RunReport) -> Iterator[str]:
         yield f"host error: {visible(report.error or 'unknown')}"
     for domain in report.domains.values():
         if domain.exit == "running" and report.outcome != "finished":
-            yield f"  {domain.name}: {visible(domain.waiting) if domain.waiting else 'running'}"
+            typing = f"; {domain.input}" if domain.input else ""
+            yield visible(f"  {domain.name}: {domain.waiting or 'running'}{typing}")
 
 
 def _bounded(lines: Iterable[str]) -> Iterator[str]:

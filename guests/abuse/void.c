@@ -1,5 +1,6 @@
 /* Jumps to where there is nothing.
  *
+ * Targets: pvh64
  * Command line: where=linear|memory|stack
  * linear: an address without a mapping, which the guest's own handler reports; memory: a mapped address behind the end
  * of the memory; stack: an address without a mapping and no stack to say so on, which shuts the processor down.

@@ -1,4 +1,7 @@
-/* Every hypercall with pointers that lead nowhere: Xen answers with an error number and goes on. */
+/* Every hypercall with pointers that lead nowhere: Xen answers with an error number and goes on.
+ *
+ * Targets: pvh64 pv64
+ */
 #include "guest.h"
 
 #define NUMBERS 64

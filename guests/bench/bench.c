@@ -67,8 +67,12 @@ static struct gnttab_map_grant_ref maps[BATCH];
 static struct gnttab_unmap_grant_ref unmaps[BATCH];
 static struct gnttab_copy copy_op;
 
+static uint16_t own_domid(void) {
+    return hypervisor.domid == NO_DOMID ? arg_domid("self") : (uint16_t)hypervisor.domid;
+}
+
 static void grants_prepare(void) {
-    uint16_t self = (uint16_t)hypervisor.domid;
+    uint16_t self = own_domid();
     for (unsigned int i = 0; i < BATCH; i++) {
         uint64_t place = foreign_host_addr(foreign_slot_alloc());
         uint32_t ref = grant_access(self, page_alloc(), false);
@@ -98,9 +102,10 @@ static void gnt32(void) {
 }
 
 static void copy_prepare(void) {
-    uint32_t ref = grant_access((uint16_t)hypervisor.domid, page_alloc(), false);
+    uint16_t self = own_domid();
+    uint32_t ref = grant_access(self, page_alloc(), false);
     copy_op = (struct gnttab_copy){
-        .source = {.u.ref = ref, .domid = (uint16_t)hypervisor.domid},
+        .source = {.u.ref = ref, .domid = self},
         .dest = {.u.gmfn = frame_of(page_alloc()), .domid = DOMID_SELF},
         .len = PAGE_SIZE,
         .flags = GNTCOPY_source_gref,

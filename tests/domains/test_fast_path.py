@@ -76,8 +76,7 @@ domains:
     assert with_front["outcome"] == "finished"
 
 
-def test_a_source_that_does_not_compile_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("DOMUS_CACHE", str(tmp_path))
+def test_a_source_that_does_not_compile_is_one_line(tmp_path):
     source = tmp_path / "broken.c"
     source.write_text("int f(void) { return }")
     with pytest.raises(HostCodeError, match=r"broken\.c: .*error") as raised:

@@ -135,6 +135,13 @@ def test_a_kernel_at_a_high_base():
     assert host.built.layout.mappings[0].area.at == BASE
 
 
+@pytest.mark.parametrize("base", [0x400000, 0xBFC00000, 0xC0000000])
+def test_a_32_bit_kernel_at_a_high_base(base):
+    host = built(kernel(32, number(Elfnote.VIRT_BASE, base), number(Elfnote.ENTRY, base + 0x100000)))
+    check_tables(host)
+    assert host.read(base + 0x100000, 4) == b"\xf4" * 4
+
+
 def test_the_p2m_lies_where_linux_wants_it():
     host = built(linux(), ramdisk=b"x" * 5000)
     check_tables(host)
@@ -216,6 +223,17 @@ def test_a_dead_domain_leaves_nothing_behind(width):
     host.hv.destroy(A)
     assert host.hv.frames.heap.free_frames == free + 16 * MIB
     assert not any(host.hv.pv.types.table.count[host.first:host.first + 16 * MIB])
+
+
+@pytest.mark.parametrize(("width", "base"), [
+    (32, 0xF5400000), (64, 0xFFFF800000000000), (64, 0xFFFF87FFFFE00000), (64, 0x7FFFFFC00000), (64, 1 << 50)])
+def test_addresses_of_xen_are_refused(width, base):
+    image = kernel(width, number(Elfnote.VIRT_BASE, base), number(Elfnote.ENTRY, base + 0x100000), memsz=0x300000)
+    assert "addresses that it cannot have" in refused(image)
+
+
+def test_a_64_bit_guest_has_no_assist_of_32_bit_ones():
+    assert built(kernel(64)).hv.assists.bits[A] == 0
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written():

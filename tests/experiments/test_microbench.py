@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments import footprint, microbench
-from experiments.figures import EXPERIMENTS, MICROSECONDS, PER_SECOND, Amount, Experiment, Figure
+from experiments.figures import MICROSECONDS, PER_SECOND, Amount, Experiment, Figure
+from experiments.microbench import EXPERIMENTS
 from experiments.startup import seconds_to_first_lines
 from experiments.stopwatch import MeasurementError
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from abi.elfnote import Elfnote
+from domains.pv_image import pv_image
 from guests import build as guests_build
-from guests.build import GuestBuildError, available, build, targets
+from guests.build import GuestBuildError, available, build, targets, targets_of
 
 elffile = pytest.importorskip("elftools.elf.elffile")
 
@@ -46,8 +47,27 @@ def test_the_programs_of_the_repository_are_found():
 
 @pytest.mark.parametrize("name", available())
 def test_every_program_builds(name):
-    with build(name).open("rb") as file:
-        assert elffile.ELFFile(file)["e_machine"] == "EM_X86_64"
+    target = targets_of(name)[-1]
+    with build(name, target).open("rb") as file:
+        assert elffile.ELFFile(file)["e_machine"] == ("EM_386" if target == "pv32" else "EM_X86_64")
+
+
+def test_a_program_says_what_it_is_written_for():
+    assert targets_of("first_steps") == targets()
+    assert targets_of("ring_demo") == ["pv32"]
+    with pytest.raises(GuestBuildError, match="^guest ring_demo: it is written for pv32, not for pvh64$"):
+        build("ring_demo")
+
+
+@pytest.mark.parametrize(("target", "machine"), [("pv64", "EM_X86_64"), ("pv32", "EM_386")])
+@pytest.mark.parametrize("name", ["first_steps", "writer", "reader", "pingpong"])
+def test_the_same_sources_make_paravirtual_guests(name, target, machine):
+    image = build(name, target)
+    with image.open("rb") as file:
+        assert elffile.ELFFile(file)["e_machine"] == machine
+    kernel = pv_image(image.read_bytes())
+    assert (kernel.virt_base, kernel.start, kernel.entry) == (0, 0x100000, 0x100000)
+    assert kernel.start <= kernel.hypercall_page < kernel.end
 
 
 def test_an_image_tells_its_32_bit_entry_in_a_note():
@@ -137,7 +157,7 @@ def test_unknown_names_are_refused():
         build("firststeps")
     with pytest.raises(GuestBuildError, match=r"unknown target 'vax'; there are .*pvh64"):
         build("first_steps", "vax")
-    assert "pvh64" in targets()
+    assert targets() == ["pv32", "pv64", "pvh64"]
 
 
 def test_a_machine_without_the_compiler_is_told_what_to_install(program, cache, monkeypatch):

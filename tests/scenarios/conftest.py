@@ -19,12 +19,12 @@ def configs() -> Path:
 @pytest.fixture(scope="session")
 def ray_started() -> Iterator[None]:
     """Ray, for the whole session."""
-    import ray
-
     from toolstack.ray_runtime import start_ray
 
     start_ray(2)
     yield
+    import ray  # not before: see toolstack.ray_environment
+
     ray.shutdown()
 
 

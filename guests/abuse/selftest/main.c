@@ -1,5 +1,6 @@
 /* Is this processor one?  Exceptions, interrupts, privilege, CPUID and MSRs, as a kernel meets them.
  *
+ * Targets: pvh64
  * Command line: only=library|processor|exceptions|double|interrupts|ring3
  */
 #include "selftest.h"

@@ -38,7 +38,7 @@ static const uint64_t *table_at(uint64_t machine) {
     return (const uint64_t *)(m2p[(machine & ADDRESS) >> PAGE_SHIFT] << PAGE_SHIFT);
 }
 
-static uint64_t machine_address(const void *address) {
+uint64_t machine_address(const void *address) {
     return (uint64_t)frame_of(address) << PAGE_SHIFT | ((uintptr_t)address & ~PAGE_MASK);
 }
 
@@ -55,7 +55,7 @@ static void update(const uint64_t *entry, uint64_t value) {
         send_updates();
 }
 
-static void set_mapping(uintptr_t address, uint64_t entry) {
+void set_mapping(uintptr_t address, uint64_t entry) {
 #ifdef __i386__
     long result = hypercall(__HYPERVISOR_update_va_mapping, address, (unsigned long)entry,
                             (unsigned long)(entry >> 32), UVMF_INVLPG, 0);
@@ -120,6 +120,10 @@ void memory_init(void) {
     for (; mapped < end; mapped += TABLE_SIZE)
         add_table(mapped, end);
     pages_init(free_memory, end);
+}
+
+const uint64_t *page_entry(uintptr_t address) {
+    return &table_at(directory[address / TABLE_SIZE])[address / PAGE_SIZE % ENTRIES];
 }
 
 void *xen_page(unsigned int index) {

@@ -57,9 +57,37 @@ struct callback_register {
 };
 
 #define MMU_NORMAL_PT_UPDATE 0
+#define UVMF_NONE 0
 #define UVMF_INVLPG 2
 
 struct mmu_update {
     uint64_t ptr; /* the machine address of an entry, with what to do in its low bits */
     uint64_t val;
 };
+
+#define MMUEXT_PIN_L4_TABLE 3
+#define MMUEXT_NEW_BASEPTR 5
+#define MMUEXT_NEW_USER_BASEPTR 15
+
+struct mmuext_op {
+    unsigned int cmd;
+    union {
+        unsigned long mfn;
+        unsigned long linear_addr;
+    } arg1;
+    union {
+        unsigned int nr_ents;
+        const void *vcpumask;
+        unsigned long src_mfn;
+    } arg2;
+};
+
+#define SEGBASE_FS 0
+
+#define VMASST_CMD_enable 0
+#define VMASST_TYPE_writable_pagetables 2
+
+/* Xen's flat segments for 32-bit guests. */
+#define FLAT_RING1_DS 0xE021
+#define FLAT_RING3_CS 0xE02B
+#define FLAT_RING3_DS 0xE033

@@ -1,0 +1,153 @@
+"""Runs small PV guests, written in assembly, on the real engine."""
+
+import mmap
+import subprocess
+import sys
+import threading
+from functools import cache
+from struct import unpack
+from types import SimpleNamespace
+
+from abi.types import Domid, VcpuRow
+from clock.source import VirtualClock
+from clock.wallclock import wallclock_base
+from domains.builder import make_vcpus
+from domains.native import BlockMeter
+from domains.pv_builder import build_pv
+from domains.runner import Outcome, Runner
+from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
+from hypervisor.host_state import HostShape, HostState
+from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import GuestKind
+from hypervisor.xen_version import XenVersion
+
+GUEST, PAGES, TEXT, OUT = Domid(1), 2048, 0x100000, 0x102000
+METER = BlockMeter()
+_LAYOUT = """
+.pushsection .note.Xen, "a", @note
+.long 4, 4, 9
+.asciz "Xen"
+.asciz "yes"
+.long 4, 8, 5
+.asciz "Xen"
+.asciz "xen-3.0"
+.long 4, 8, 8
+.asciz "Xen"
+.asciz "generic"
+.popsection
+.section .text
+.global _start
+"""
+_SCRIPT = f"""
+ENTRY(_start)
+PHDRS {{ text PT_LOAD; note PT_NOTE; }}
+SECTIONS {{
+  . = {TEXT:#x};
+  .text : {{ *(.text*) }} :text
+  .note : {{ *(.note.Xen) }} :text :note
+  /DISCARD/ : {{ *(.comment .eh_frame*) }}
+}}
+"""
+_MACROS = {64: """
+.macro hypercall number
+    mov $\\number, %eax
+    syscall
+.endm
+.macro end
+    mov $29, %eax
+    mov $2, %edi
+    lea zero(%rip), %rsi
+    syscall
+.endm
+.macro out value, index
+    mov \\value, %r15
+    mov %r15, out + 8 * \\index(%rip)
+.endm
+""", 32: """
+.macro hypercall number
+    mov $\\number, %eax
+    int $0x82
+.endm
+.macro end
+    mov $29, %eax
+    mov $2, %ebx
+    mov $zero, %ecx
+    int $0x82
+.endm
+"""}
+_END = f"""
+.org {OUT - TEXT:#x}
+out: .fill 0x800, 1, 0
+parameters: .fill 0x780, 1, 0
+zero: .quad 0
+.org 0x4000
+"""
+
+
+@cache
+def assemble(source, bits, folder):
+    """The ELF image of a guest."""
+    name = folder / f"guest{abs(hash((source, bits)))}"
+    name.with_suffix(".S").write_text(_MACROS[bits] + _LAYOUT + source + _END)
+    script = folder / "guest.ld"
+    script.write_text(_SCRIPT)
+    target = "x86_64" if bits == 64 else "x86"
+    subprocess.run([sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-freestanding-none", "-nostdlib",
+                    "-static", "-fno-pie", f"-Wl,-T,{script}", "-o", str(name), str(name.with_suffix(".S"))],
+                   check=True)
+    return name.read_bytes()
+
+
+class Io:
+    def __init__(self):
+        self.lines, self.reason, self.detail = [], None, ""
+
+    def log(self, text):
+        self.lines.append(text)
+
+    def console(self, domid, data):
+        self.lines.append(data)
+
+    def ended(self, domid, reason, detail):
+        self.reason, self.detail = reason, detail
+
+
+def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
+    """Run a guest to its end.  `parameters(built)` are words for it, `before(hv, built)` prepares it."""
+    shape = HostShape(domains=2, vcpus=1 + vcpus, memory=PAGES << 12)
+    memory = mmap.mmap(-1, shape.size)
+    io = Io()
+    hv = Hypervisor(HostState(memoryview(memory), shape), VirtualClock(1_000_000_000), XenVersion("4.17"),
+                    wallclock_base(0, 0), io)
+    hv.format()
+    create_host_seat(hv)
+    create_domain(hv, DomainSpec(GUEST, GuestKind.PV, PAGES, vcpus, 1))
+    built = build_pv(hv, GUEST, assemble(source, bits, folder))
+    machine = (built.first << 12) + OUT
+    size = bits // 8
+    if parameters is not None:
+        words = parameters(built)
+        hv.arena.write(machine + 0x800, b"".join(word.to_bytes(size, "little") for word in words))
+    rows = [VcpuRow(1 + number) for number in range(vcpus)]
+    engines = make_vcpus(hv, rows, METER, built)
+    if before is not None:
+        before(hv, built)
+    start_domain(hv, GUEST)
+    result = {}
+
+    shut_down = hv.sched.shut_down
+
+    def ends(domid, reason):
+        result["out"] = unpack(f"<{0x800 // size}{'Q' if bits == 64 else 'I'}", hv.arena.read(machine, 0x800))
+        result["cr2"] = hv.arena.read(hv.vcpus.info[1] + 16, 8)
+        shut_down(domid, reason)
+
+    hv.sched.shut_down = ends
+    timer = threading.Timer(5, lambda: hv.host.stop.__setitem__(0, 1))
+    timer.start()
+    outcome = Runner(hv, engines, lambda process: None, None, lambda time: None).run()
+    timer.cancel()
+    assert outcome == Outcome.FINISHED, io.lines
+    return SimpleNamespace(out=result["out"], cr2=int.from_bytes(result["cr2"], "little"), reason=io.reason,
+                           detail=io.detail, lines=io.lines, hv=hv, built=built,
+                           vcpus=engines)
