@@ -8,6 +8,7 @@ provided that there are processors enough for those who run and those who look.
 import ctypes
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -18,6 +19,8 @@ _WAIT, _WAKE = 0, 1
 _NAPS = (2_000_000, 50_000_000, 500_000_000)
 """Nanoseconds of the first sleeps, the last for all others.  Short at first: the waker may have looked at `asleep`
 just before it was set."""
+_DOUBTS, _DOUBT = 50, 0.01
+"""Looks, and seconds between them, after which a baton that nobody has is lost: handing it over takes a microsecond."""
 LOOKS = 1500
 """How often a waiting process looks at its word before it sleeps: some 60 us."""
 
@@ -87,19 +90,35 @@ class Baton:
         for process in range(self._table.rows):
             self.wake(process)
 
-    def take_from_the_dead(self) -> None:
-        """Take the baton where the process that has it is gone.  For one process alone: the hypervisor's."""
-        table = self._table
-        holders = [row for row in range(table.rows) if self._word[row]]
-        if any(table.pid[row] and _alive(table.pid[row]) for row in holders):
+    def take_from_the_dead(self, bury: Callable[[int], None]) -> None:
+        """Take the baton where the process that has it is gone.  For one process alone: the hypervisor's.
+
+        `bury(process)` is called before that; what it leaves for this process is seen with the baton.
+        """
+        holders = self._holders()
+        if any(_alive(self._table.pid[row]) for row in holders) or (not holders and not self._lost()):
             return
         for row in holders:
+            bury(row)
             self._word[row] = 0
         self._word[self._me] = 1
         self.wake(self._me)
 
+    def _holders(self) -> list[int]:
+        return [row for row in range(self._table.rows) if self._word[row]]
+
+    def _lost(self) -> bool:
+        """Nobody has the baton: is somebody just handing it over, or did he die doing so?"""
+        for _ in range(_DOUBTS):
+            time.sleep(_DOUBT)
+            if self._holders():
+                return False
+        return True
+
 
 def _alive(pid: int) -> bool:
+    if not pid:
+        return False
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -74,7 +74,8 @@ class Engine:
     """An engine over `arena` (a writable buffer; machine address 0 is its first byte), metered by `meter`.
 
     `q` and `d` are the CPU's state as 64-bit and 32-bit words (see `envlayout`), live inside `on_exit` and between
-    runs.  `front` sees every exit first.  `budget[0]` is what is left of the work, in bytes of code, before `run` returns by itself.
+    runs.  `front` sees every exit first.  `budget[0]` is what is left of the work, in bytes of code, before `run`
+    returns by itself.
     """
 
     def __init__(self, arena: memoryview, meter: BlockMeter, on_exit: Callable[[object, int, object], None],

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 SERVED = (Hypercall.xen_version, Hypercall.grant_table_op, Hypercall.event_channel_op)
 """The hypercalls of which the front does some; a user's own row for one of them turns it off."""
 _TRACE_SIZE = 1 << 16
-_NAMES = ["enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory", "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked", "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received", "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog", "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi", "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped", "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address", "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum", "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "trace", "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched"]
+_NAMES = (
+    "enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory",
+    "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
+    "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
+    "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
+    "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
+    "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped",
+    "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
+    "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum",
+    "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "trace",
+    "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched",
+)
 
 
 class _Fields(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""Building native code of ours for this host, once: with the C compiler of the `ziglang` package, which guests need too.
+"""Building native code of ours for this host, once, with the C compiler of the `ziglang` package that guests need too.
 
 What was built is kept in `build/host` of the repository, or in the folder that the environment's DOMUS_CACHE names,
 by a hash of its source and the host.

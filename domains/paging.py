@@ -63,7 +63,7 @@ class Walker:
         entry that it read still says the same, which gives the same answer in a fifth of the time.
         """
         q, u64 = self._q, self._u64
-        walk = self._walks.get(address >> 12 << 1 | write)
+        walk = self._walks.get((address >> 12 << 1 | write) ^ q[CR3])  # kernels go to and fro between two trees
         if walk is not None:
             base, cr3, cr0, at4, entry4, at3, entry3, at2, entry2, at1, entry1 = walk
             if (q[CR3] == cr3 and u64[at4] == entry4 and u64[at3] == entry3 and u64[at2] == entry2
@@ -101,7 +101,7 @@ class Walker:
             return 0
         if len(self._walks) >= _MOST_WALKS:
             self.forget(EVERY_PAGE)
-        self._walks[address >> 12 << 1 | write] = (base, q[CR3], q[CR0], *steps)
+        self._walks[(address >> 12 << 1 | write) ^ q[CR3]] = (base, q[CR3], q[CR0], *steps)
         self._walked.update(gfns)
         return base | address & 0xFFF
 

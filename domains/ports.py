@@ -12,7 +12,7 @@ class Ports:
         self._debug = debug
 
     def read(self, port: int, size: int) -> int:
-        """`size` bytes (1, 2 or 4) from `port`: ones, the debug console's too (Bochs answers 0xe9 there, Xen does not)."""
+        """`size` bytes (1, 2 or 4) from `port`: ones; the debug console's too (Bochs answers 0xe9, Xen does not)."""
         return (1 << 8 * size) - 1
 
     def write(self, port: int, size: int, value: int) -> None:

@@ -1,7 +1,8 @@
 """What every kind of vCPU shares: an engine, the way time passes on it, and the frame that a slice runs in.
 
 A kind (PVH here, PV later) adds the exits it handles.  The hook must let nothing escape, for ctypes would swallow it:
-a guest's mistake becomes a crash of that guest, whatever else happens becomes one with the internal error in its report.
+a guest's mistake becomes a crash of that guest, and so does whatever else happens, with the internal error in its
+report.
 """
 
 import traceback

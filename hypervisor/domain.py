@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from abi.grant_table import GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
-from abi.types import Domid, Gfn, GrantRef, VcpuId, VcpuRow
+from abi.types import Domid, Gfn, GrantRef, VcpuRow
 from abi.xen import SHARED_INFO, VCPU_INFO, XEN_LEGACY_MAX_VCPUS
 from hypervisor.hypervisor import CONSOLE, STORE, Hypervisor
 from hypervisor.pvh_layout import CONSOLE_PFN, STORE_PFN

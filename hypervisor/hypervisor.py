@@ -65,7 +65,8 @@ class Hypervisor:
 
     def __init__(self, state: HostState, clock: Clock, version: XenVersion, wallclock: Wallclock, io: HostIo, *,
                  rows: Iterable[Row] = ROWS,
-                 scrub: Callable[[int, int], None] | None = None, trace_sink: Callable[[Domid, bytes], object] | None = None) -> None:
+                 scrub: Callable[[int, int], None] | None = None,
+                 trace_sink: Callable[[Domid, bytes], object] | None = None) -> None:
         self.state, self.arena, self.clock, self.version, self.io = state, state.arena, clock, version, io
         self.wallclock = wallclock
         table = state.table
@@ -73,7 +74,8 @@ class Hypervisor:
         self.domains, self.vcpus = table(DomainTable), table(VcpuTable)
         self.trace = Trace(trace_sink)
         self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable))
-        self.frames = Frames(table(FrameTable), Heap(self.arena, table(FrameTable), table(HeapTable), scrub), self.domains)
+        heap = Heap(self.arena, table(FrameTable), table(HeapTable), scrub)
+        self.frames = Frames(table(FrameTable), heap, self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
                              P2m(self.arena, table(P2mTable), self.frames, self._flush), self._memory_crash)
         self.memory.pv = self.pv = PvMemory(state, self.frames, self._flush)

@@ -71,7 +71,8 @@ class VcpuTable(Table):
         "due": "Q", "local_time": "Q",
         "state_entry_time": "Q", "time_running": "Q", "time_runnable": "Q", "time_blocked": "Q", "time_offline": "Q",
         "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q",
-        "poll_port": "i", "info": "Q", "info_registered": "B", "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
+        "poll_port": "i", "info": "Q", "info_registered": "B",
+        "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
         "hypercalls": "Q", "events_sent": "Q", "events_received": "Q", "work": "Q",
     }
     domid: "memoryview[int]"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
@@ -22,6 +23,7 @@ from domains.runner import HYPERVISOR, Outcome, Runner, vcpus_of
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import DomainState
 from toolstack.console import Console
 from toolstack.errors import HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
@@ -182,11 +184,19 @@ class HypervisorActor(_Member):
 
     def lost(self, domid: int) -> None:
         """A domain's actor died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
-        def bury() -> None:
+        with suppress(RunOverError):
+            self._jobs.do(lambda: self._bury(domid), lambda: self.baton.take_from_the_dead(self._bury_holder))
+
+    def _bury(self, domid: int) -> None:
+        if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
             self.hv.crash(Domid(domid), "the domain's actor died")
 
-        with suppress(RunOverError):
-            self._jobs.do(bury, self.baton.take_from_the_dead)
+    def _bury_holder(self, process: int) -> None:
+        """A process died with the baton, in the middle of a slice: its domain must not be taken for one that runs."""
+        vcpus = self.hv.vcpus
+        domids = {vcpus.domid[row] for row in range(1, vcpus.rows) if vcpus.process[row] == process}
+        for domid in domids:
+            self._jobs.add(partial(self._bury, domid))
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""

@@ -54,6 +54,11 @@ class Jobs:
             raise errors[0]
         return results[0]
 
+    def add(self, job: Callable[[], None]) -> None:
+        """Have `job`, which must not raise, done between two slices, without waiting for it."""
+        self._queue.put(job)
+        self._host.request[0] = 1
+
     def begin(self) -> None:
         """This thread is going to `serve`."""
         self._runner = threading.get_ident()

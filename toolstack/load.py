@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from hypervisor.typed_input import InputStep
 from toolstack import checks, mistakes, quantities, yaml_lines
-from toolstack.config import HostConfig
+from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
 from toolstack.plan import ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
@@ -53,7 +53,7 @@ class Configuration:
                     ramdisk=None if domain.ramdisk is None else self.images.path(domain.ramdisk),
                     cmdline=names.substitute(domain.cmdline, instance), memory=domain.memory, vcpus=domain.vcpus,
                     group=instance.group, awaited=expect[instance.name].exit != "running",
-                    input=tuple(InputStep(step.expect, (step.send or "").encode(), step.after) for step in domain.input),
+                    input=tuple(map(_step, domain.input)),
                 )
             )  # fmt: skip
         wanted = sum(domain.memory for domain in domains)
@@ -85,6 +85,10 @@ class Configuration:
             first, *rest = str(error).splitlines() or [type(error).__name__]
             problem = self._locate(Problem(("domains", key, "kernel"), first, detail=tuple(rest)))
             raise ConfigError(self._source, [problem]) from error
+
+
+def _step(step: InputConfig) -> InputStep:
+    return InputStep(step.expect, (step.send or "").encode(), step.after)
 
 
 def _clock(config: HostConfig, mode: ClockMode) -> ClockPlan:

@@ -90,7 +90,7 @@ def duration(value: object) -> int:
         raise ValueError(f"expected a time such as 10ms, 250us or 1.5s, got {describe(value)}")
     digits, unit = _split(value)
     whole, _, part = digits.partition(".")
-    result = int(whole + part) * _DURATION_UNITS[unit] // 10 ** len(part)
+    result = int(int(whole + part) * _DURATION_UNITS[unit] // 10 ** len(part))
     if result > _LONGEST:
         raise ValueError(f"expected at most a day, got {describe(value)}")
     return result

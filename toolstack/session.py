@@ -31,7 +31,8 @@ from xenstore.store import Introduced, Store
 
 _PUNCH = 1 << 16
 """Bytes from which a hole costs less than zeros."""
-OUTCOMES: dict[Outcome, RunOutcome] = {Outcome.FINISHED: "finished", Outcome.DEADLOCK: "deadlock", Outcome.STOPPED: "interrupted"}
+OUTCOMES: dict[Outcome, RunOutcome] = {
+    Outcome.FINISHED: "finished", Outcome.DEADLOCK: "deadlock", Outcome.STOPPED: "interrupted"}
 
 
 def shape_of(plan: HostPlan) -> HostShape:
@@ -56,14 +57,19 @@ def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
 
 def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int | None = None,
                     trace_sink: Callable[[Domid, bytes], object] | None = None) -> Hypervisor:
-    """This process's hypervisor over the start of `memory`.  Raises ConfigError for a hypercall file that does not load."""
+    """This process's hypervisor over the start of `memory`.
+
+    Raises ConfigError for a hypercall file that does not load.
+    """
     try:
         rows = with_user_rows(load_user_rows(path) for path in plan.hypercalls)
     except UserHypercallError as error:
         raise ConfigError(plan.name, [Problem(("hypercalls",), str(error))]) from None
     version = XenVersion(f"{plan.xen_version[0]}.{plan.xen_version[1]}")
-    hv = Hypervisor(HostState(memoryview(memory)[:shape_of(plan).size], shape_of(plan)), make_clock(plan, boot), version,
-                    wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory), trace_sink=trace_sink)
+    shape = shape_of(plan)
+    hv = Hypervisor(HostState(memoryview(memory)[:shape.size], shape), make_clock(plan, boot), version,
+                    wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory),
+                    trace_sink=trace_sink)
     hv.typed = {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
     Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
     return hv
@@ -97,7 +103,8 @@ def build_domain(hv: Hypervisor, plan_name: str, domain: DomainPlan, meter: Bloc
     try:
         built = load(hv, domid, Image(domain.kernel, domain.cmdline, domain.ramdisk))
     except ImageError as error:
-        raise ConfigError(plan_name, [Problem(("domains", domain.name, "kernel"), f"{domain.kernel}: {error}")]) from None
+        problem = Problem(("domains", domain.name, "kernel"), f"{domain.kernel}: {error}")
+        raise ConfigError(plan_name, [problem]) from None
     return make_vcpus(hv, vcpus_of(hv, domid), meter, built)
 
 
@@ -116,7 +123,8 @@ def domain_report(hv: Hypervisor, domain: DomainPlan, console: list[str], detail
     typed = hv.typed.get(domid)
     return DomainReport(
         domain.name, domid, exit_name(hv.domains.shutdown_code[domid]) if ended else "running", details,
-        None if ended else waiting(hv, domid), typed.unfinished() if typed is not None else None, max(table.local_time[row] for row in rows),
+        None if ended else waiting(hv, domid), None if typed is None else typed.unfinished(),
+        max(table.local_time[row] for row in rows),
         sum(table.work[row] for row in rows), sum(table.hypercalls[row] for row in rows),
         sum(table.events_sent[row] for row in rows), sum(table.events_received[row] for row in rows),
         hv.grants.mapped(domid)[1], sum(vcpu.host_seconds for vcpu in vcpus), console,

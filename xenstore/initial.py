@@ -46,7 +46,8 @@ def introduce(tree: Tree, domid: Domid, domain: Introduced, handle: bytes, rings
         make(f"{base}/cpu/{vcpu}", readable, availability="online")
     make(f"{base}/memory", readable, static_max=str(kilobytes), target=str(kilobytes), videoram="0")
     make(f"{base}/device", readable)
-    make(f"{base}/control", readable, platform_feature_multiprocessor_suspend="1", platform_feature_xs_reset_watches="1")
+    make(f"{base}/control", readable, platform_feature_multiprocessor_suspend="1",
+         platform_feature_xs_reset_watches="1")
     for path in ("control/shutdown", "control/feature-poweroff", "control/feature-reboot", "control/feature-suspend",
                  "control/sysrq", "data", "drivers", "feature", "attr", "error"):
         make(f"{base}/{path}", own)
@@ -59,6 +60,7 @@ def introduce(tree: Tree, domid: Domid, domain: Introduced, handle: bytes, rings
 
 def withdraw(tree: Tree, domid: Domid, handle: bytes) -> None:
     """Take away what was there for a domain that has ended."""
-    for path in (home(domid), f"/vm/{UUID(bytes=handle)}", f"/local/domain/0/backend/console/{domid}", f"/libxl/{domid}"):
+    backend = f"/local/domain/0/backend/console/{domid}"
+    for path in (home(domid), f"/vm/{UUID(bytes=handle)}", backend, f"/libxl/{domid}"):
         if tree.find(path) is not None:
             tree.remove(HOST, path)

@@ -6,7 +6,7 @@ There are two halves, of which one is valid: a process that dies while it writes
 
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped, unused-ignore]
 
 from abi.types import Domid
 from xenstore.connection import Connection, Watch

@@ -14,7 +14,7 @@ MOST_TOUCHED = 1024
 
 
 class Transaction(Tree):
-    """A transaction over `base`.  `seen` has the generation of what it looked at, 0 where nothing was; `written` is new."""
+    """A transaction over `base`: `seen` has the generation of what it looked at, 0 where nothing was."""
 
     def __init__(self, base: Tree) -> None:
         self.base = base

@@ -93,7 +93,7 @@ def cost(path: str, node: Node) -> int:
 
 
 class Tree:
-    """`changed` collects what watches have to hear of; `owned` and `stored` count each domain's nodes and their bytes."""
+    """`changed` collects what watches have to hear of; `owned` and `stored` count domains' nodes and their bytes."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -170,7 +170,10 @@ class Tree:
         self.put(parent(path), above._replace(children=tuple(child for child in above.children if child != name)))
 
     def set_permissions(self, domid: Domid, path: str, permissions: tuple[Permission, ...]) -> None:
-        """Only its owner gives rights to a node, and cannot give it away.  Raises XenError: ENOENT, EACCES, EPERM, ENOSPC."""
+        """Only its owner gives rights to a node, and cannot give it away.
+
+        Raises XenError: ENOENT, EACCES, EPERM, ENOSPC.
+        """
         if domid != HOST and len(permissions) > MOST_PERMISSIONS:
             raise XenError(Errno.ENOSPC)
         node = self._get(domid, path, WRITE)
