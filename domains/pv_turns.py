@@ -59,6 +59,10 @@ class Turns:
         """The engine's SYSCALL hook."""
         self.current.on_syscall()
 
+    def on_sysenter(self, _uc: object, _data: object) -> None:
+        """The engine's SYSENTER hook."""
+        self.current.on_sysenter()
+
     def park(self) -> None:
         """`Vcpu.park` of the vCPU that is in the engine."""
         self.current.park()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from unicorn import UC_HOOK_INSN
-from unicorn.x86_const import UC_X86_INS_SYSCALL
+from unicorn.x86_const import UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
 
 from abi.types import VcpuId, VcpuRow
 from abi.xen import VCPU_INFO
@@ -85,8 +85,9 @@ class PvVcpu(Vcpu):
         self._restarted = False
         self._pause_cycles = self._cycles(_PAUSE)
         if turns.join(self):
-            self._syscall_hook = _HOOK(turns.on_syscall)
-            engine.add_hook(UC_HOOK_INSN, self._syscall_hook, None, ctypes.c_int(UC_X86_INS_SYSCALL))
+            self._hooks = _HOOK(turns.on_syscall), _HOOK(turns.on_sysenter)
+            for hook, instruction in zip(self._hooks, (UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER), strict=True):
+                engine.add_hook(UC_HOOK_INSN, hook, None, ctypes.c_int(instruction))
             self.port_hooks = PvPortHooks(self, Ports(lambda data: hv.console_lines.write(self.domid, data)),
                                           lambda vector, code, address: turns.current.fault(vector, code))
             hv.pv.local_invlpg[self.domid] = self._invlpg
@@ -170,6 +171,18 @@ class PvVcpu(Vcpu):
         except BaseException as error:
             self.failed(error, traceback.format_exc())
         q[RIP] = q[RIP] - _LENGTH & _M64
+
+    def on_sysenter(self) -> None:
+        """SYSENTER in compatibility mode, which AMD's processors do not have there.  RIP as in `on_syscall`."""
+        if self._unsettled:
+            return
+        try:
+            self.traps.exception(delivery.UD)
+        except GuestCrash as error:
+            self.crash(str(error))
+        except BaseException as error:
+            self.failed(error, traceback.format_exc())
+        self.q[RIP] = self.q[RIP] - _LENGTH & _M64
 
     def _hypercall32(self) -> None:
         q = self.q

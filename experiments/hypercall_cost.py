@@ -23,7 +23,7 @@ from experiments.startup import ROOT
 from experiments.stopwatch import MeasurementError, seconds_per_operation
 from toolstack.errors import ConfigError, HostError
 
-COUNT, RUNS, BATCH = 1000, 5, 512
+COUNT, RUNS, BATCH = 1000, 3, 512
 _HEADINGS = ("how", "time", "exits", "guest code", "exits for")
 
 
@@ -130,7 +130,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="how often to take the time; the median counts (default %(default)s)")
     parser.add_argument("--batch", type=_positive, default=BATCH, metavar="N",
                         help=f"updates in one hypercall, at most {BATCH} (default %(default)s)")
-    parser.add_argument("--bits", type=int, choices=(64, 32), default=64, help="the guest's width (default %(default)s)")
+    parser.add_argument("--bits", type=int, choices=(64, 32), default=64,
+                        help="the guest's width (default %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "hypercall-cost", metavar="FILE",
                         help="where the plots go: FILE.svg and FILE.png (default: build/hypercall-cost)")
     arguments = parser.parse_args(argv)

@@ -3,12 +3,13 @@
 A program is `NAME.c` in `guests/` or in one of its subfolders, or a folder with a `main.c` and more.  Its name is the
 path without the suffix: `first_steps`, `abuse/void`, `abuse/selftest`.  It is linked with the library of `guests/lib`
 for one target, a folder of `guests/lib` with a linker script and `flags.txt`.  A program that is not for all of them
-says so in its source: `Targets: pv32 pv64`.  `build_from` does the same with sources that lie elsewhere, such as a test's.
+says so in its source: `Targets: pv32 pv64`.  `build_from` does the same with sources that lie elsewhere, such as a
+test's.
 
 Images are cached by a hash of everything that goes in: sources, compiler version, flags.  The cache is
 `build/guests` of the repository, or the folder that the environment's DOMUS_CACHE names.
 
-    python -m guests.build [--target TARGET] [NAME...]     builds all for that target, or those, and prints where they are
+    python -m guests.build [--target TARGET] [NAME...]     builds those, or all for the target; prints where they are
 """
 
 import argparse

@@ -112,3 +112,35 @@ def test_ring_3_gets_a_protection_fault_for_the_hypercall_instruction(folder):
     assert out[11:13] == (0x107000, USER_SS)
     assert out[13] == 1
     assert out[14] == 0x77
+
+
+UNDEFINED = """
+_start:
+    mov $traps, %ebx
+    hypercall 0
+    mov %esp, out + 20
+fault:
+    {instruction}
+    end
+handler:
+    mov %esp, %esi
+    mov $out, %edi
+    mov $4, %ecx
+    rep movsl
+    movl $fault, out + 16
+    end
+.align 8
+traps:
+    .byte 6, 4
+    .word 0xe019
+    .long handler
+    .long 0, 0
+"""
+
+
+@pytest.mark.parametrize("instruction", ["sysenter", "syscall", "ud2"])
+def test_a_frame_from_ring_1_holds_neither_stack_nor_selector(folder, instruction):
+    out = run(UNDEFINED.format(instruction=instruction), folder, 32).out
+    assert out[0] == out[4]
+    assert out[1] == CS | 1 << 16
+    assert not out[2] & IF

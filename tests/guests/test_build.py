@@ -55,7 +55,7 @@ def test_every_program_builds(name):
 def test_a_program_says_what_it_is_written_for():
     assert targets_of("first_steps") == targets()
     assert targets_of("ring_demo") == ["pv32"]
-    with pytest.raises(GuestBuildError, match="^guest ring_demo: it is written for pv32, not for pvh64$"):
+    with pytest.raises(GuestBuildError, match=r"^guest ring_demo: it is written for pv32, not for pvh64$"):
         build("ring_demo")
 
 

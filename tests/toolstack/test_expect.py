@@ -24,6 +24,13 @@ def test_a_crash_that_is_expected_is_no_failure() -> None:
     assert unmet(Expectation("crash")) == ["writer: expected exit crash, got poweroff"]
 
 
+def test_input_that_was_not_typed_is_a_failure() -> None:
+    domain = DomainReport("grub", 1, "poweroff", input="input[1] waits for 'grub> '")
+    assert failures({}, RunReport("x", "finished", {"grub": domain})) == [
+        "grub: expected all of its input to be typed, but input[1] waits for 'grub> '"
+    ]
+
+
 def test_lines_must_appear_in_their_order() -> None:
     console = ["hello world", "two", "three"]
     assert unmet(Expectation(console=("world", "three")), console=console) == []

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toolstack_fakes import FakePrograms
 
+from hypervisor.typed_input import InputStep
 from toolstack import quantities
 from toolstack.errors import ConfigError
 from toolstack.load import from_data, from_options, load
@@ -31,6 +32,31 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     assert (domain.name, domain.domid, domain.type, domain.cmdline) == ("writer", 1, "pvh", "")
     assert (domain.memory, domain.vcpus, domain.ramdisk, domain.awaited) == (64 << 20, 1, None, True)
     assert host.expect == {"writer": Expectation()}
+
+
+def test_what_is_typed_arrives_in_bytes_and_nanoseconds(tmp_path: Path) -> None:
+    host = plan(
+        tmp_path,
+        """
+domains:
+  grub:
+    kernel: writer
+    count: 2
+    input:
+      - {expect: "> ", send: "ls\\n", after: 1.5 ms}
+      - expect: /^größe$/
+      - send: 'é\\n'
+""",
+    )
+    steps = (InputStep("> ", b"ls\n", 1_500_000), InputStep("/^größe$/"), InputStep(None, "é\\n".encode()))
+    assert [domain.input for domain in host.domains] == [steps, steps]
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"), [("0s", 0), ("7ns", 7), ("2us", 2000), ("0.25 ms", 250_000), ("24min", 1_440 * 10**9)]
+)
+def test_a_time_has_a_unit(text: str, nanoseconds: int) -> None:
+    assert quantities.duration(text) == nanoseconds
 
 
 def test_everything_that_is_said_arrives(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The JSON Schema for editors is current, and agrees with what the program takes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ def test_every_shipped_configuration_is_good_to_an_editor(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_shipped_configuration_is_good_to_the_program(file: Path) -> None:
-    assert load(str(file)).names()
+    try:
+        assert load(str(file)).names()
+    except ConfigError as error:
+        if os.environ.get("CI") == "true" or "it is in Debian's package" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 def test_every_key_is_explained() -> None:
@@ -55,6 +61,7 @@ ONE = "domains: {w: {kernel: writer}}\n"
     [
         ONE, ONE + "clock: {mode: host, epoch: 2026-01-01T00:00:00Z, frequency: 2 GHz}", ONE + "clock: {epoch: 5}",
         ONE + "machine: {memory: 1GiB, xen_version: '4.10'}", "domains: {w: {kernel: writer, memory: 64, count: 3}}",
+        "domains: {w: {kernel: writer, input: [{expect: a}, {send: b, after: 1.5 ms}, {expect: /a/, send: b}]}}",
     ],
 )  # fmt: skip
 def test_what_the_program_takes_the_schema_takes(tmp_path: Path, text: str) -> None:
@@ -71,6 +78,9 @@ def test_what_the_program_takes_the_schema_takes(tmp_path: Path, text: str) -> N
         "domains: {w: {kernel: writer, memory: 64MB}}", "domains: {w: {kernel: writer, vcpus: 2}}",
         "domains: {w: {kernel: writer, count: 0}}", ONE + "seed: -1", ONE + "clock: {mode: fast}",
         ONE + "machine: {xen_version: '3.4'}", ONE + "expect: {w: {exit: no}}", ONE + "hypercalls: x",
+        "domains: {w: {kernel: writer, input: [{}]}}", "domains: {w: {kernel: writer, input: [{send: ''}]}}",
+        "domains: {w: {kernel: writer, input: [{expect: a, after: 1s}]}}",
+        "domains: {w: {kernel: writer, input: [{send: a, after: 1}]}}",
     ],
 )  # fmt: skip
 def test_what_the_schema_refuses_the_program_refuses(tmp_path: Path, text: str) -> None:

@@ -67,6 +67,14 @@ def test_a_thousand_domains_in_trouble_do_not_fill_the_screen() -> None:
     assert lines.count("  ... and 900 more") == 1
 
 
+def test_input_that_waits_is_told_of_a_domain_that_had_not_ended() -> None:
+    rows = {name: DomainReport(name, 1, waiting=why, input="input[0] waits for 'x'") for name, why in
+            (("a", None), ("b", "vCPU 0 polls port 3 since 1.2 s"))}
+    lines = list(summary(RunReport("x", "timeout", rows), []))
+    assert "  a: running; input[0] waits for 'x'" in lines
+    assert "  b: vCPU 0 polls port 3 since 1.2 s; input[0] waits for 'x'" in lines
+
+
 class _Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
