@@ -18,6 +18,8 @@ MSR_SYSCFG, MSR_HWCR, MSR_NB_CFG, MSR_DE_CFG = 0xC0010010, 0xC0010015, 0xC001001
 MSR_LS_CFG, MSR_IC_CFG, MSR_DC_CFG, MSR_BU_CFG2 = 0xC0011020, 0xC0011021, 0xC0011022, 0xC001102A
 MSR_AMD_PSTATE_CUR_LIMIT, MSR_OSVW_LENGTH, MSR_OSVW_STATUS = 0xC0010061, 0xC0010140, 0xC0010141
 APIC_BASE_BSP = 0xFEE00000 | 1 << 8
+HWCR_TSC_FREQ_SEL = 1 << 24
+"""The TSC counts at the frequency of the first performance state; Linux calls its absence a bug of the firmware."""
 
 _READ_ZERO = frozenset((
     MSR_PATCH_LEVEL, MSR_SYSCFG, MSR_HWCR, MSR_NB_CFG, MSR_DE_CFG, MSR_LS_CFG, MSR_IC_CFG, MSR_DC_CFG, MSR_BU_CFG2,
@@ -49,6 +51,8 @@ class Msrs:
             return self._q[env.TSC_AUX]
         if index == MSR_APIC_BASE:
             return APIC_BASE_BSP
+        if index == MSR_HWCR:
+            return HWCR_TSC_FREQ_SEL
         if index in _READ_ZERO:
             return 0
         raise MsrFault

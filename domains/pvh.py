@@ -154,7 +154,10 @@ def _no_room(what: str, ram: Sequence[Region], needed: int) -> str:
 
 
 def _zero_terminated(text: str, what: str) -> bytes:
-    encoded = text.encode("utf-8", "surrogateescape")  # as the user's shell gave it
+    try:
+        encoded = text.encode("utf-8", "surrogateescape")  # as the user's shell gave it
+    except UnicodeEncodeError:
+        raise ImageError(f"the command line of {what} is not text") from None
     if b"\0" in encoded:
         raise ImageError(f"the command line of {what} contains a zero byte")
     return encoded + b"\0" if encoded else b""

@@ -17,13 +17,14 @@ from pathlib import Path
 from experiments.figures import EXPERIMENTS as HOST_EXPERIMENTS
 from experiments.figures import Amount, Experiment
 from experiments.pv_figures import PV_EXPERIMENTS
-from experiments.results import Result, number, table, write_json
+from experiments.results import Result, load, number, table, write_json
 from experiments.stopwatch import MeasurementError
 from toolstack.errors import ConfigError, HostError
 
 EXPERIMENTS = (*HOST_EXPERIMENTS, *PV_EXPERIMENTS)
 QUICK = 0.1
 """The part of a measurement that is done for `--quick`."""
+BUSY = 0.5
 RUNS = 3
 
 
@@ -32,13 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     runs = 1 if arguments.quick else arguments.runs
     scale = QUICK if arguments.quick else 1.0
+    busy = load() >= BUSY
+    if busy:
+        print("microbench: other programs are running, so all figures will be worse than they are", file=sys.stderr)
     chosen = [experiment for experiment in EXPERIMENTS if _wanted(experiment, arguments.names)]
     results, failed = run(chosen, runs, lambda count: max(10, int(count * scale)))
     for line in table(results) if results else ():
         print(line)
     if arguments.json is not None:
         try:
-            write_json(Path(arguments.json), results, quick=arguments.quick)
+            write_json(Path(arguments.json), results, quick=arguments.quick, busy=busy)
         except OSError as error:
             print(f"microbench: cannot write {arguments.json!r}: {error.strerror}", file=sys.stderr)
             return 1

@@ -20,8 +20,11 @@ def with_figures(text: str, facts: dict[str, Any]) -> str:
     machine = facts["machine"]
     where = (f"Medians on {machine['processors']} cores ({machine['architecture']}), Python {machine['python']}, "
              f"Unicorn {machine['unicorn']}, Ray {machine['ray']}.")
-    quick = [" Measured in haste (`--quick`)."] if facts["quick"] else []
-    return "\n".join([before + BEGIN, "", *markdown(facts), "", where + "".join(quick), "", END]) + after
+    if facts["quick"]:
+        where += " Measured in haste (`--quick`)."
+    if facts["busy"]:
+        where += " Other programs ran at the same time, so all of them are worse than they are."
+    return "\n".join([before + BEGIN, "", *markdown(facts), "", where, "", END]) + after
 
 
 def main() -> int:

@@ -67,14 +67,19 @@ def markdown(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def to_json(results: Iterable[Result], *, quick: bool) -> dict[str, Any]:
-    """Plain data: the figures, and the machine and versions that they are of."""
+def load() -> float:
+    """How many programs wanted each processor in the last minute: with 0.5 and more, figures mean little."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def to_json(results: Iterable[Result], *, quick: bool, busy: bool) -> dict[str, Any]:
+    """Plain data: the figures, and the machine and versions that they are of.  `busy`: other programs ran."""
     return {
         "machine": {
             "processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system(),
             "python": platform.python_version(), **{name: _version(name) for name in _PACKAGES},
         },
-        "quick": quick,
+        "quick": quick, "busy": busy,
         "figures": [
             {
                 "name": result.figure.name, "what": result.figure.what, "unit": result.figure.unit,
@@ -87,9 +92,9 @@ def to_json(results: Iterable[Result], *, quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_json(file: Path, results: Iterable[Result], *, quick: bool) -> None:
+def write_json(file: Path, results: Iterable[Result], *, quick: bool, busy: bool) -> None:
     """Write what `to_json` gives.  Raises OSError."""
-    file.write_text(json.dumps(to_json(results, quick=quick), indent=2) + "\n")
+    file.write_text(json.dumps(to_json(results, quick=quick, busy=busy), indent=2) + "\n")
 
 
 def _cells(result: Result) -> tuple[str, ...]:

@@ -105,7 +105,8 @@ def main() -> int:
     parser.add_argument("--busybox", type=Path, default=BUSYBOX)
     chosen = parser.parse_args()
     try:
-        files = {path.lstrip("/"): Path(file).read_bytes() for path, _, file in (add.partition("=") for add in chosen.add)}
+        added = (add.partition("=") for add in chosen.add)
+        files = {path.lstrip("/"): Path(file).read_bytes() for path, _, file in added}
         script = chosen.init.read_text() if chosen.init else SHELL
         chosen.output.write_bytes(initramfs(script, chosen.busybox, files))
     except OSError as error:

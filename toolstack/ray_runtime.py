@@ -4,6 +4,8 @@ Ray places and starts the actors, brings their output here and says when one is 
 through shared memory: see `toolstack.actors` and `domains.baton`.
 """
 
+import signal
+import threading
 import time
 from typing import Any
 
@@ -52,11 +54,15 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
 
 def start_ray(processes: int) -> None:
     """Start a Ray for `processes` processes on this machine.  Raises HostError."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
                  object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
     except (OSError, RuntimeError, ValueError, ConnectionError) as error:
         raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray took them, and would end this process without a report
+            signal.signal(number, handler)
 
 
 class _Session:

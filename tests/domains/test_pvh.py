@@ -156,8 +156,12 @@ def test_a_zero_byte_in_a_command_line_is_refused():
     assert "command line of module 0" in refused(modules=[Module(b"", "\0")])
 
 
+def test_a_command_line_that_is_no_text_is_refused():
+    assert "the command line of the domain is not text" in refused(cmdline="a\ud800")
+
+
 @given(sizes=st.lists(st.integers(0, 20_000), max_size=5), memory=st.integers(0x102, 0x140),
-       cmdline=st.text(st.characters(exclude_characters="\0"), max_size=300))
+       cmdline=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=300))
 def test_nothing_is_ever_written_over_anything_else(sizes, cmdline, memory):
     modules = [Module(bytes([index + 1]) * size, cmdline[:index]) for index, size in enumerate(sizes)]
     try:

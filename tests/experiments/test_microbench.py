@@ -67,6 +67,7 @@ def made(name: str, *values: float, unit: str = MICROSECONDS, target: float | No
 def experiments(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     few = [made("fast", 5.0, 1.0, 3.0, target=3), made("slow", 1, 2, 3, unit=PER_SECOND, target=20000), made("broken")]
     monkeypatch.setattr(microbench, "EXPERIMENTS", few)
+    monkeypatch.setattr(microbench, "load", lambda: 0.0)
     return few
 
 
@@ -91,6 +92,17 @@ def test_the_rest_is_measured_where_one_fails(tmp_path: Path, capsys: pytest.Cap
         ("fast", 5.0, False), ("slow", 1, False)]
     assert facts["quick"]
     assert facts["machine"]["processors"] >= 1
+
+
+@pytest.mark.usefixtures("experiments")
+def test_a_busy_machine_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(microbench, "load", lambda: 2.0)
+    file = tmp_path / "figures.json"
+    assert microbench.main(["fast", "--quick", "--json", str(file)]) == 0
+    assert "other programs are running" in capsys.readouterr().err
+    assert json.loads(file.read_text())["busy"]
 
 
 @pytest.mark.usefixtures("experiments")

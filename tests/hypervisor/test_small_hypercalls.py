@@ -4,7 +4,9 @@ import pytest
 from hypercall_host import SIZE, Caller, RestartableCaller, SmallHost
 
 from abi.errno import Errno
+from abi.physdev import PhysdevOp
 from abi.xen import Hypercall
+from hypervisor.pv_tables import PvVcpuTable
 
 BUFFER = 0x1000
 NAME = {row.name: row for row in Hypercall}
@@ -125,7 +127,8 @@ def test_hypfs_is_not_there_for_the_privileged_either():
     assert SmallHost().call(Hypercall.hypfs_op, caller=Caller(0, 0)) == -Errno.ENOSYS
 
 
-def test_physdev_op_of_pv_guests_is_said_to_be_missing():
+def test_what_is_missing_of_physdev_op_for_pv_guests_is_said():
     host = SmallHost()
-    assert host.call(Hypercall.physdev_op, 6, BUFFER, caller=Caller(2, 3)) == -Errno.ENOSYS
-    assert "physdev_op/6" in host.lines[0][1]
+    host.pv_vcpus = PvVcpuTable.private(8)
+    assert host.call(Hypercall.physdev_op, PhysdevOp.apic_read, BUFFER, caller=Caller(2, 3)) == -Errno.ENOSYS
+    assert "physdev_op/" in host.lines[0][1]

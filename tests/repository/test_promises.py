@@ -11,6 +11,8 @@ from abi.event_channel import EvtchnOp
 from abi.grant_table import GnttabOp
 from abi.hvm import HvmOp
 from abi.memory import MemoryOp
+from experiments.microbench import EXPERIMENTS
+from experiments.publish import BEGIN, END
 from hypervisor import event_channel_op, grant_table_op, hvm_op, memory_op, memory_x86
 from hypervisor.hypercalls import ROWS, missing
 from toolstack.load import load
@@ -61,6 +63,13 @@ def test_operations_that_limitations_calls_missing_are_missing() -> None:
 def test_every_configuration_can_be_built(file: Path) -> None:
     plan = load(str(file)).plan()
     assert all(domain.kernel.exists() for domain in plan.domains)
+
+
+def test_the_readme_has_every_figure() -> None:
+    table = (ROOT / "README.md").read_text().partition(BEGIN)[2].partition(END)[0]
+    shown = re.findall(r"^\| ([^|-].*?) \| .*[0-9]", table, re.MULTILINE)
+    measured = [figure.what for experiment in EXPERIMENTS for figure in experiment.figures]
+    assert shown == measured, "python -m experiments.microbench --json FILE; python -m experiments.publish FILE"
 
 
 def test_the_readmes_command_lines_are_those_that_ci_runs() -> None:

@@ -66,7 +66,8 @@ def test_what_domain_0_is_told(busy):
         assert "xen-3.0-x86_64" in version.capabilities
         zero, first, second = xenctrl.domain_getinfo(handle)
         assert (zero.domid, zero.running, zero.hvm) == (0, True, False)
-        assert (first.domid, first.running, first.shutdown, first.hvm, first.nr_online_vcpus) == (1, True, False, True, 1)
+        assert (first.domid, first.running, first.shutdown, first.hvm) == (1, True, False, True)
+        assert first.nr_online_vcpus == second.nr_online_vcpus == 1
         assert first.nr_pages >= 4096 > second.nr_pages >= 2048
         assert [domain.domid for domain in xenctrl.domain_getinfo(handle, first=1, max=1)] == [1]
         while xenctrl.domain_getinfo(handle, first=1, max=1)[0].cpu_time <= first.cpu_time:
@@ -109,10 +110,8 @@ def test_nothing_from_outside_harms_the_host(busy):
                                        bytearray(drawn.randbytes(drawn.randrange(1, 64)))]) for _ in range(5)]
             if number in (Hypercall.sched_op, Hypercall.sched_op_compat, Hypercall.domctl, Hypercall.platform_op):
                 continue  # these may well stop domains, or the machine
-            try:
+            with suppress(OSError):
                 xenctrl.hypercall(handle, number, *arguments)
-            except OSError:
-                pass
         assert [domain.domid for domain in xenctrl.domain_getinfo(handle)] == [0, 1, 2]
     assert not [line for line in busy.hypervisor_log if "internal error" in line]
 
@@ -121,9 +120,9 @@ def test_the_end_of_domain_0_is_the_end_of_the_machine(busy):
     with running(busy) as handle:
         argument = SCHED_SHUTDOWN.at(64).pack(ShutdownReason.poweroff)
         xenctrl.hypercall(handle, Hypercall.sched_op, SchedOp.shutdown, argument)
+        busy_until_then = iter(lambda: xenctrl.version(handle), None)
         with pytest.raises(xenctrl.InterfaceError, match="does not run any more"):
-            while True:
-                xenctrl.version(handle)
+            list(busy_until_then)
     assert busy.report.outcome == "interrupted"
 
 
