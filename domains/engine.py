@@ -61,6 +61,7 @@ _REG_READ, _RFLAGS = uclib.uc_reg_read, ctypes.c_int(UC_X86_REG_RFLAGS)
 _UNTIL, _NO_LIMIT, _NO_COUNT = ctypes.c_uint64(_NOWHERE), ctypes.c_uint64(0), ctypes.c_size_t(0)
 TLB_FLUSH = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = ctypes.c_int(TLB_FLUSH)  # the binding has no call for it
+_FLUSH_PAGE = uclib.tlb_flush_page_x86_64  # nor uc_ctl, but the library exports QEMU's own
 
 _INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
 _ARITHMETIC, _DIRECTION = 0x8D5, 0x400
@@ -93,6 +94,7 @@ class Engine:
         if len(arena) > LOW:
             self._map(LOW, arena[LOW:])
         cpu = env.cpu_address(uc._uch.value)
+        self._cpu = ctypes.c_void_p(cpu)
         self.q = env.view(cpu + env.ENV, 8 * env.WORDS, "Q")
         self.d = env.view(cpu + env.ENV, 8 * env.WORDS, "I")
         self.interrupt_request = env.view(cpu + env.INTERRUPT_REQUEST, 4, "I")
@@ -232,6 +234,10 @@ class Engine:
     def flush_tlb(self) -> None:
         """Forget every translation: after a page-table entry changed from outside the guest."""
         uclib.uc_ctl(self._handle, _FLUSH_TLB)
+
+    def flush_page(self, address: int) -> None:
+        """Forget the translation of linear `address`, whatever else it shares page tables with: as INVLPG does."""
+        _FLUSH_PAGE(self._cpu, ctypes.c_uint64(address))
 
     def forget_code(self) -> None:
         """Drop all translated code: after code was written from outside the guest.

@@ -99,7 +99,7 @@ struct fast_path {
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R10 = 10, RIP = 16, EFLAGS = 17, CR0 = 53, CR3 = 56, EFER = 74,
        INTERCEPT = 690, HFLAGS = 44 };
 enum { CPL = 3, INHIBIT = 8, CS64 = 1 << 15 };
-enum { TF = 1 << 8, IF = 1 << 9, LMA = 1 << 10, VIRQ = 0x100, VINTR = 1 << 4 };
+enum { TF = 1 << 8, IF = 1 << 9, LMA = 1 << 10, NXE = 1 << 11, LARGE_ZERO = 0x1FE000, VIRQ = 0x100, VINTR = 1 << 4 };
 enum { EXIT_HLT = 0x178, EXIT_VINTR = 0x164, EXIT_VMMCALL = 0x181 };
 enum { RUNNING, RUNNABLE, BLOCKED };
 enum { INTERDOMAIN = 3, PORTS = 4096, PENDING = 0x800, VECTOR = 2 };
@@ -160,11 +160,11 @@ static u64 linear(struct fast_path *f, u64 address, unsigned size, int write) {
         if (!table)
             return 0;
         u64 entry = load64(f, table | (address >> shift & 0xFF8));
-        if ((entry & upper) != upper)
+        if ((entry & upper) != upper || (entry >> 63 && !(q[EFER] & NXE)))
             return 0;
         gfn = entry >> 12 & FRAME;
         if (shift == 9 || entry & 0x80) {
-            if (shift > 18 || (entry & wanted) != wanted)
+            if (shift > 18 || (entry & wanted) != wanted || (shift == 18 && entry & LARGE_ZERO))
                 return 0;
             if (shift == 18)
                 gfn = (gfn & ~511ull) | (address >> 12 & 511);

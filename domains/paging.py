@@ -4,13 +4,21 @@ from collections.abc import Callable, Mapping
 
 from domains import envlayout as env
 from domains.engine import Engine
-from domains.segments import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_LMA
+from domains.segments import CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_LMA, EFER_NXE
 from hypervisor.p2m import EVERY_PAGE
 from state.arena import Arena
 
 P, W, U, ACCESSED, DIRTY, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
 ADDRESS = 0x000FFFFFFFFFF000
-PF_PRESENT, PF_WRITE, PF_USER = 1, 2, 4
+NX = 1 << 63
+PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED = 1, 2, 4, 8
+_BEYOND = ADDRESS & ~((1 << 40) - 1)
+"""Bits of an address that this processor does not have: they must be zero."""
+_AVAILABLE = 0x7FF << 52
+"""The guest's own in long mode, to be zero with PAE."""
+_LARGE_ZERO = 0x3FFFE000
+"""Of an entry for a large page, those below the page's size must be zero."""
+_PDE_ZERO = 1 << 21
 _READ, _WRITTEN = P | ACCESSED, P | W | ACCESSED | DIRTY
 _FRAME = (1 << 40) - 1
 _CANONICAL = (0, 0x1FFFF)
@@ -84,12 +92,14 @@ class Walker:
                 at = (known[gfns[-1]] | address >> shift & 0xFF8) >> 3
                 entry = u64[at]
                 steps += at, entry
-                if entry & upper != upper:
+                if entry & upper != upper or (entry & NX and not q[env.EFER] & EFER_NXE):
                     return 0
                 large = entry & LARGE and shift != 9
                 if large and shift != 18:
                     return 0
                 if large:
+                    if entry & _LARGE_ZERO & 0x1FFFFF:
+                        return 0
                     steps += at, entry
                     gfns.append(entry >> 12 & _FRAME & ~511 | address >> 12 & 511)
                     break
@@ -129,6 +139,7 @@ class Walker:
             return self._physical32(address & 0xFFFFFFFF, write, user, code)
         u64, frame = self._u64, self._frame
         allowed = P | W | U
+        reserved = _BEYOND | (0 if q[env.EFER] & EFER_NXE else NX) | (_AVAILABLE if shifts is _PAE else 0)
         for shift in shifts:
             base = frame(table >> 12, False)
             if base is None:
@@ -137,9 +148,12 @@ class Walker:
             entry = u64[at]
             if not entry & P:
                 raise PageFault(address, code)
-            leaf = shift == 12 or (entry & LARGE and shift != 39)
-            if shifts is _PAE and shift == 30:
-                leaf = False
+            directory_pointer = shifts is _PAE and shift == 30
+            leaf = shift == 12 or (entry & LARGE and shift != 39 and not directory_pointer)
+            if entry & reserved or (leaf and entry & _LARGE_ZERO & (1 << shift) - 1) or (
+                    entry & LARGE and shift == 39) or (directory_pointer and entry & NX):
+                raise PageFault(address, code | PF_PRESENT | PF_RESERVED)
+            if directory_pointer:
                 entry |= W | U | ACCESSED  # a PAE page-directory pointer has no such bits
             elif not leaf and not entry & ACCESSED:
                 u64[at] = entry | ACCESSED
@@ -176,6 +190,8 @@ class Walker:
             if not entry & P:
                 raise PageFault(address, code)
             allowed &= entry
+        elif entry & _PDE_ZERO:
+            raise PageFault(address, code | PF_PRESENT | PF_RESERVED)
         if (user and not allowed & U) or (write and not allowed & W and (user or q[env.CR0] & CR0_WP)):
             raise PageFault(address, code | PF_PRESENT)
         u32[at] = entry | (ACCESSED | DIRTY if write else ACCESSED)

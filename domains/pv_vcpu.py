@@ -307,7 +307,7 @@ class PvVcpu(Vcpu):
         self.turns.current.stale = True
 
     def _invlpg(self, address: int) -> None:
-        self.turns.current.stale = True
+        self.engine.flush_page(address)
 
     # -- exceptions
 

@@ -65,7 +65,7 @@ class TableWrites:
             self._q[env.EFLAGS] |= TF
         self._open.append(_Open(slot, entry, mfn, self._arena.read(mfn << 12, 4096)))
         self._u64[slot] = entry | WRITABLE | ACCESSED | DIRTY
-        self._engine.flush_tlb()
+        self._engine.flush_page(address)  # other ways to the table may go on without the right
         return True
 
     def finish(self) -> bool:

@@ -46,8 +46,9 @@ def introduce(tree: Tree, domid: Domid, domain: Introduced, handle: bytes, rings
         make(f"{base}/cpu/{vcpu}", readable, availability="online")
     make(f"{base}/memory", readable, static_max=str(kilobytes), target=str(kilobytes), videoram="0")
     make(f"{base}/device", readable)
-    make(f"{base}/control", readable, platform_feature_multiprocessor_suspend="1",
-         platform_feature_xs_reset_watches="1")
+    make(f"{base}/control", readable)
+    for feature in ("multiprocessor-suspend", "xs_reset_watches"):
+        tree.write(HOST, f"{base}/control/platform-feature-{feature}", b"1")
     for path in ("control/shutdown", "control/feature-poweroff", "control/feature-reboot", "control/feature-suspend",
                  "control/sysrq", "data", "drivers", "feature", "attr", "error"):
         make(f"{base}/{path}", own)

@@ -1,5 +1,7 @@
 """Steps of typed input: what they wait for, when they type, and what they say where they cannot."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,7 +127,7 @@ def test_neither_pieces_of_output_nor_of_room_change_what_is_typed(output, cuts,
     whole = TypedInput(steps)
     expected = after(whole, 1, output)
     pieces, typed, edges = TypedInput(steps), b"", sorted({0, *cuts, len(output)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         typed += after(pieces, 1, output[start:end], room.pop() if room else 100)
     typed += after(pieces, 1)
     assert (typed, pieces.unfinished()) == (expected, whole.unfinished())

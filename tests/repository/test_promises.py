@@ -1,5 +1,6 @@
 """What the documents say of the repository is so."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from experiments.microbench import EXPERIMENTS
 from experiments.publish import BEGIN, END
 from hypervisor import event_channel_op, grant_table_op, hvm_op, memory_op, memory_x86
 from hypervisor.hypercalls import ROWS, missing
+from toolstack.config import ClockConfig, DomainConfig, ExpectConfig, HostConfig, InputConfig, MachineConfig
 from toolstack.load import load
 
 LIMITATIONS = (ROOT / "LIMITATIONS.md").read_text()
@@ -61,8 +63,20 @@ def test_operations_that_limitations_calls_missing_are_missing() -> None:
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
 def test_every_configuration_can_be_built(file: Path) -> None:
+    for image in re.findall(r"kernel: (/\S+)", file.read_text()):
+        if not Path(image).exists() and os.environ.get("CI") != "true":
+            pytest.skip(f"{image} is not installed")
     plan = load(str(file)).plan()
     assert all(domain.kernel.exists() for domain in plan.domains)
+
+
+def test_every_key_of_a_configuration_is_documented() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    models = {"": DomainConfig, "clock.": ClockConfig, "machine.": MachineConfig}
+    keys = {f"{place}{key}" for place, model in models.items() for key in model.model_fields}
+    keys |= {key for key in HostConfig.model_fields if key not in ("clock", "machine")}
+    keys |= {*ExpectConfig.model_fields, *InputConfig.model_fields}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def test_the_readme_has_every_figure() -> None:

@@ -16,6 +16,7 @@ void update_and_flush(void);    /* the same, and the old translation is forgotte
 void update_by_batch(void);     /* mmu_update, `batch` of them in one hypercall */
 void update_by_multicall(void); /* update_va_mapping, `batch` of them in one multicall */
 void updates_verify(void);
+void update_and_flush_verify(void);
 
 #ifndef __i386__
 /* switch.c: each switch goes to the other of two tasks, which differ in their page tables and their FS base. */

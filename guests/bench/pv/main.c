@@ -47,7 +47,7 @@ static const struct test {
 } tests[] = {
     {"emulated", 0, emulated, 0},
     {"bounce", bounce_prepare, bounce, 0},
-    {"update-flush", updates_prepare, update_and_flush, updates_verify},
+    {"update-flush", updates_prepare, update_and_flush, update_and_flush_verify},
     {"update-trap", updates_prepare, update_by_trap, updates_verify},
     {"update-each", updates_prepare, update_by_hypercall, updates_verify},
     {"update-batch", updates_prepare, update_by_batch, updates_verify},

@@ -40,6 +40,18 @@ void updates_verify(void) {
     }
 }
 
+/* After each update the page is read at once: what the processor remembers of the old frame has to be gone. */
+void update_and_flush_verify(void) {
+    updates_verify();
+    for (unsigned long n = 0; n < 2 * WINDOW; n++) {
+        volatile char *page = (char *)address_of(n);
+        char next = (char)((*page + 1) % FRAMES);
+        map_frame((void *)page, frame_of(frames[(unsigned int)next]));
+        if (*page != next)
+            panic("the page at %p shows frame %d still, not %d", (void *)page, *page, next);
+    }
+}
+
 static void expect_success(const char *hypercall_name, long result) {
     if (result < 0)
         panic("%s: error %ld", hypercall_name, -result);

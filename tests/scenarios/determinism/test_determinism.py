@@ -1,10 +1,9 @@
 """Equal configurations, equal traces, byte for byte: run after run, and in either runtime."""
 
-from pathlib import Path
-
 import pytest
+from shipped import names
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "configs").glob("*.yaml"))
+NAMES = names()
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ after=$(hundredths)
 [ $((after - before)) -ge 100 ] && [ $((after - before)) -lt 115 ] && echo "timer: a second"
 
 for number in 1 2 3 4; do
-    (dd if=/dev/zero bs=64k count=16 2>/dev/null | sha256sum | cut -c1-16 >/tmp/sum$number) &
+    (dd if=/dev/zero bs=64k count=16 2>/dev/null | sha256sum | cut -c1-16 >sum$number) &
 done
 wait
-echo "sums: $(cat /tmp/sum? | sort -u)"
+echo "sums: $(cat sum? | sort -u)"
 
 hello32
 if dmesg | grep -qE 'BUG|Oops|WARNING: CPU|Call Trace'; then dmesg | grep -E 'BUG|Oops|WARNING: CPU|Call Trace'; else echo "log: clean"; fi
