@@ -147,7 +147,7 @@ class DomainConfig(_Model):
     bits: Literal[64, 32] = 64
     """The width that a program of `guests/` is built for; 32 goes with `pv`.  Other kernels have their own."""
     kernel: FileName
-    """A program of `guests/`, built on demand, or an image (ELF, compressed or not, or bzImage), relative to the file."""
+    """A program of `guests/`, built on demand, or an image (ELF, compressed or bzImage), relative to the file."""
     ramdisk: FileName | None = None
     """A file for the kernel's first module, relative to the configuration file."""
     cmdline: Text = ""

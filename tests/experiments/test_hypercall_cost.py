@@ -11,7 +11,8 @@ from experiments.pv_figures import bench_domain
 from experiments.stopwatch import MeasurementError
 
 FEW = 20
-SWITCHES = {"trap": {"#GP": 3, "SYSCALL": 1}, "each": {"SYSCALL": 4}, "batch": {"SYSCALL": 3}, "multicall": {"SYSCALL": 1}}
+SWITCHES = {"trap": {"#GP": 3, "SYSCALL": 1}, "each": {"SYSCALL": 4}, "batch": {"SYSCALL": 3},
+            "multicall": {"SYSCALL": 1}}
 
 
 def exits(test: str, count: int = FEW, bits: int = 64, words: str = "") -> dict[str, int]:
@@ -92,7 +93,8 @@ def test_without_matplotlib_there_is_the_table(
 
 def test_equal_plots_are_equal_files(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    panel = cost_plot.Panel("work", ["one", "two"], [cost_plot.Bars("time", [1, 2]), cost_plot.Bars("exits", [0, 0.001])])
+    bars = [cost_plot.Bars("time", [1, 2]), cost_plot.Bars("exits", [0, 0.001])]
+    panel = cost_plot.Panel("work", ["one", "two"], bars)
     first, again = (cost_plot.plot([panel], tmp_path / name)[0].read_text() for name in ("a", "b"))
     assert first == again
 
