@@ -11,7 +11,10 @@ _WIDTH, _HEIGHT = 11.0, 2.4
 """Inches, of the figure and of each of its panels."""
 _ROOM = 1.25
 """Of the longest bar, for the number behind it."""
-_STYLE = {"font.size": 9, "svg.hashsalt": "domus", "svg.fonttype": "none",
+_STYLE = {
+    "font.size": 9, "svg.hashsalt": "domus", "svg.fonttype": "none", "axes.spines.top": False,
+    "axes.spines.right": False,
+}  # fmt: skip
           "axes.spines.top": False, "axes.spines.right": False}
 """The salt is what makes equal plots equal files."""
 

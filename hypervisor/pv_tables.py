@@ -117,6 +117,7 @@ class PvVcpuTable(Table):
         "fs_base": "Q", "gs_base_kernel": "Q", "gs_base_user": "Q",
         "iopl": "B", "iobmp": "Q", "iobmp_limit": "I",
         "cr0": "Q", "cr4": "Q", "dr0": "Q", "dr1": "Q", "dr2": "Q", "dr3": "Q", "dr6": "Q", "dr7": "Q",
+        "spun_at": "Q", "spins": "B",
     }
     flags: "memoryview[int]"
     """`VcpuFlag`."""
@@ -159,6 +160,10 @@ class PvVcpuTable(Table):
     dr3: "memoryview[int]"
     dr6: "memoryview[int]"
     dr7: "memoryview[int]"
+    spun_at: "memoryview[int]"
+    """Where its last PAUSE was, if it has not looked at the time since."""
+    spins: "memoryview[int]"
+    """How often in a row, up to what `PvVcpu` makes of it."""
 
 
 class TrapTable(Table):

@@ -25,6 +25,9 @@ class SharedState:
         self._bytes = data
         self._mine = 0
         """The version that this process has in memory."""
+        self._tree = Tree()
+        self._packed = -1, b""
+        """The generation of a tree, and that tree, packed."""
 
     @property
     def version(self) -> int:
@@ -38,13 +41,18 @@ class SharedState:
             return None
         self._mine = version
         start = self._start(version)
-        return _unpacked(msgpack.unpackb(self._bytes[start:start + self._words[1 + version % 2]], strict_map_key=False,
-                                         use_list=False))
+        self._packed, connections = _unpack(self._bytes[start:start + self._words[1 + version % 2]])
+        if self._tree.generation != self._packed[0]:  # every change of a tree gives it another
+            self._tree = _tree(_unpack(self._packed[1]))
+        return self._tree, _connections(self._tree, connections)
 
     def keep(self, tree: Tree, connections: dict[Domid, Connection]) -> None:
         """Let the others find this state."""
-        version = self.version + 1
-        data: bytes = msgpack.packb(_packed(tree, connections))
+        version, self._tree = self.version + 1, tree
+        if self._packed[0] != tree.generation:
+            self._packed = tree.generation, msgpack.packb(
+                (tree.generation, tree.nodes, dict(tree.owned), dict(tree.stored)))
+        data: bytes = msgpack.packb((self._packed, _plain(connections)))
         assert len(data) <= self._half, "the quotas leave room"
         start = self._start(version)
         self._bytes[start:start + len(data)] = data
@@ -55,22 +63,29 @@ class SharedState:
         return _HEADER + version % 2 * self._half
 
 
-def _packed(tree: Tree, connections: dict[Domid, Connection]) -> Any:
-    return tree.generation, tree.nodes, dict(tree.owned), dict(tree.stored), [
-        (each.domid, each.watches, each.next_transaction, each.received, each.waiting, each.broken,
-         [(number, part.seen, part.written, part.changed, part.size, dict(part.owned), dict(part.stored))
-          for number, part in each.transactions.items()])
-        for each in connections.values()]
+def _unpack(data: "bytes | memoryview") -> Any:
+    return msgpack.unpackb(data, strict_map_key=False, use_list=False)
 
 
-def _unpacked(state: Any) -> tuple[Tree, dict[Domid, Connection]]:
-    tree, connections = Tree(), {}
-    tree.generation, nodes, owned, stored, kept = state
+def _plain(connections: dict[Domid, Connection]) -> Any:
+    return [(each.domid, each.watches, each.next_transaction, each.received, each.waiting, each.broken,
+             [(number, part.seen, part.written, part.changed, part.size, dict(part.owned), dict(part.stored))
+              for number, part in each.transactions.items()])
+            for each in connections.values()]
+
+
+def _tree(state: Any) -> Tree:
+    tree = Tree()
+    tree.generation, nodes, owned, stored = state
     tree.nodes = {path: _node(node) for path, node in nodes.items()}
-    tree.changed.clear()
     for counter, counts in ((tree.owned, owned), (tree.stored, stored)):
         counter.clear()
         counter.update(counts)
+    return tree
+
+
+def _connections(tree: Tree, kept: Any) -> dict[Domid, Connection]:
+    connections = {}
     for domid, watches, number, received, waiting, broken, transactions in kept:
         connection = connections[domid] = Connection(domid)
         connection.watches = [Watch(*watch) for watch in watches]
@@ -78,7 +93,7 @@ def _unpacked(state: Any) -> tuple[Tree, dict[Domid, Connection]]:
         connection.received, connection.waiting = received, waiting
         for name, *facts in transactions:
             connection.transactions[name] = _transaction(tree, *facts)
-    return tree, connections
+    return connections
 
 
 def _transaction(tree: Tree, seen: Any, written: Any, changed: Any, size: int, owned: Any, stored: Any) -> Transaction:

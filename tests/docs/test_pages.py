@@ -46,6 +46,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(_anchor, _HEADING.findall(path.read_text())), f"{page.name}: {match[0]}"
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    names = [str(page.relative_to(ROOT)) for page in pages()]
+    assert [name for name in names if name != "README.md" and f"]({name})" not in readme] == []
+
+
 def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
