@@ -15,7 +15,6 @@ _STYLE = {
     "font.size": 9, "svg.hashsalt": "domus", "svg.fonttype": "none", "axes.spines.top": False,
     "axes.spines.right": False,
 }  # fmt: skip
-          "axes.spines.top": False, "axes.spines.right": False}
 """The salt is what makes equal plots equal files."""
 
 

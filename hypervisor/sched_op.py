@@ -46,6 +46,9 @@ class Host(Protocol):
     @property
     def unimplemented(self) -> Unimplemented: ...
 
+    def poll_console(self, domid: Domid) -> None:
+        """Take what the domain has printed."""
+
     def local_events_need_delivery(self, call: Call) -> bool:
         """Would the calling vCPU take an upcall or interrupt at once, if it went on now?
 
@@ -74,6 +77,7 @@ def sched_op_compat(hv: Host, call: Call, cmd: int, arg: int) -> int:
 
 
 def _yield(hv: Host, call: Call, arg: int) -> int:
+    hv.poll_console(call.domid)  # PV GRUB waits in this way for its output to be taken
     hv.sched.yield_(call.vcpu)
     return 0
 

@@ -165,7 +165,7 @@ class SchedHost(Machine):
         self.assists = AssistTable.private(self.domains.rows)
         self.events = Events()
         self.memory = Pages()
-        self.said = []
+        self.said, self.drained = [], []
         self.unimplemented = Unimplemented(lambda domid, text: self.said.append(text))
         self.initialise_vcpu = None
         self.send_nmi = None
@@ -179,5 +179,8 @@ class SchedHost(Machine):
 
     def local_events_need_delivery(self, call):
         return call.deliverable
+
+    def poll_console(self, domid):
+        self.drained.append(domid)
 
 

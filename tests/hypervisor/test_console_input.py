@@ -1,16 +1,19 @@
 """Typed input through the console's ring: the guest is fed and told at its own time, asleep or not."""
 
 from mmap import mmap
+from types import SimpleNamespace
 
 import pytest
 
 from abi.console import XENCONS_INTERFACE
 from abi.hvm import HvmParam
+from abi.sched import SchedOp
 from clock.source import VirtualClock
 from clock.wallclock import Wallclock
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.sched_op import sched_op
 from hypervisor.tables import GuestKind, RunState
 from hypervisor.typed_input import InputStep, TypedInput
 from hypervisor.xen_version import XenVersion
@@ -94,9 +97,17 @@ def test_a_guest_that_does_not_say_that_it_printed_is_looked_at_after_its_slice(
     assert guest.read() == b"ls\n"
 
 
+def test_a_guest_that_yields_is_looked_at_too():
+    guest = Guest(InputStep("> ", b"ls\n"))
+    guest.print(b"> ", send=False)
+    caller = SimpleNamespace(domid=1, vcpu=1, width=64)
+    assert sched_op(guest.hv, caller, SchedOp.yield_, 0) == 0
+    assert guest.read() == b"ls\n"
+
+
 @pytest.mark.parametrize("poll", [False, True], ids=["blocked", "polling"])
 def test_a_sleeping_guest_is_woken_at_the_time(poll):
-    guest, sched = Guest(InputStep("> ", b"ls\n", 20 * MS)), None
+    guest = Guest(InputStep("> ", b"ls\n", 20 * MS))
     sched = guest.hv.sched
     guest.at(3 * MS)
     guest.print(b"> ")
@@ -104,7 +115,6 @@ def test_a_sleeping_guest_is_woken_at_the_time(poll):
     if poll:
         sched.poll(1, guest.port)
     else:
-        guest.hv.vcpus.events_received[1] = 0
         sched.block(1)
     guest.hv.arena.u8[guest.hv.vcpus.info[1]] = 0  # upcalls that came before have been taken
     guest.hv.arena.u64[guest.hv.domains.shared_info[1] + 2048 >> 3] = 0
