@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from experiments.results import markdown
@@ -24,7 +25,7 @@ def with_figures(text: str, facts: dict[str, Any]) -> str:
         where += " Measured in haste (`--quick`)."
     if facts["busy"]:
         where += " Other programs ran at the same time, so all of them are worse than they are."
-    return "\n".join([before + BEGIN, "", *markdown(facts), "", where, "", END]) + after
+    return "\n".join([before + BEGIN, "", *markdown(facts), "", fill(where, 120), "", END]) + after
 
 
 def main() -> int:
