@@ -67,7 +67,7 @@ class Delivery:
     def _deliver(self, event: Event) -> None:
         first = event.vector
         while True:
-            if event.vector == PF:
+            if event.vector == PF and not event.soft:
                 self._engine.q[env.CR2] = event.address or 0
             try:
                 self._through_gate(event)
@@ -76,7 +76,7 @@ class Delivery:
                 second = fault
             except PageFault as fault:
                 second = _Fault(PF, fault.code, fault.address)
-            if event.vector == DF:
+            if event.vector == DF and not event.soft:  # INT 8 is no double fault
                 raise TripleFault(first)
             both = event.vector in _CONTRIBUTORY or event.vector == PF
             if not event.soft and both and (second.vector in _CONTRIBUTORY or

@@ -31,7 +31,7 @@ def test_user_space_runs_and_twice_the_same(host, kernel, ramdisk, vcpus):
     linux = host.domain(kernel, name="linux", ramdisk=ramdisk(EVERYTHING), vcpus=vcpus, **SETTINGS)
     digests = set()
     for _ in range(2):
-        host.run(timeout=150)
+        host.run(timeout=240)
         assert (linux.exit, said(linux, "user space")) == ("poweroff", everything(vcpus))
         digests.add(linux.digest)
     assert len(digests) == 1
@@ -41,6 +41,6 @@ def test_a_shell_on_the_console_answers_what_is_typed(host, kernel, ramdisk):
     typed = [{"expect": "# ", "send": "echo $((6 * 7)) answers\n"}, {"expect": "42 answers"},
              {"expect": "# ", "send": "exit\n"}]
     linux = host.domain(kernel, name="linux", ramdisk=ramdisk(SHELL), input=typed, **SETTINGS)
-    host.run(timeout=150)
+    host.run(timeout=240)
     assert linux.exit == "poweroff"
     assert "42 answers" in linux.console
