@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from unicorn import UC_ARCH_X86, UC_HOOK_BLOCK, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc
+from unicorn import UC_ARCH_X86, UC_HOOK_BLOCK, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc
 from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TLB_FLUSH
 from unicorn.unicorn_py3.unicorn import uclib
 from unicorn.x86_const import (
@@ -36,9 +36,9 @@ LOW = 1 << 20
 _PML4, _PDPT, _GDT, _STUB, _HALT = 0x1000, 0x2000, 0x4000, 0x8000, 0x9000
 VMCB, _HSAVE, MSRPM, _IOPM = 0x10000, 0x11000, 0x12000, 0x14000
 _NESTED4, _NESTED3 = 0x20000, 0x21000
-ABSENT_PAGE = 0x30000
-"""A page of ones: what reads of memory that is not there find."""
 _EMPTY_ROOT = 0x31000
+PRIVATE, PRIVATE_END = 0x40000, LOW
+"""For nested tables of the engine's own, and what they lead to: see `null_mmio`."""
 MSR_EFER, MSR_VM_HSAVE_PA = 0xC0000080, 0xC0010117
 _NOWHERE = 1 << 63
 """An `until` that no guest reaches: reaching it would execute a HLT."""
@@ -55,6 +55,7 @@ NATIVE_MSRS = (0x174, 0x175, 0x176, 0x277, 0xC0000081, 0xC0000082, 0xC0000083, 0
 
 EFER is read so, too; writing it natively would clear SVME, without which the engine takes VMMCALL for undefined."""
 
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _EMU_START, _EMU_STOP = uclib.uc_emu_start, uclib.uc_emu_stop
 _REG_READ, _RFLAGS = uclib.uc_reg_read, ctypes.c_int(UC_X86_REG_RFLAGS)
@@ -102,7 +103,8 @@ class Engine:
         self.budget = env.view(ctypes.addressof(self._budget), 8, "q")
         self._running = False
         self._parked: tuple[bytes, int] | None = None
-        self._hook = HOOK(on_exit)
+        self._hook, self._on_exit = HOOK(on_exit), on_exit
+        self._int6_hook = _INVALID(self._int6)
         self._begin = ctypes.c_uint64()
         self._value = ctypes.c_uint64()
         self._value_at = ctypes.byref(self._value)
@@ -112,6 +114,7 @@ class Engine:
         else:
             front.set_python(self._hook)
             self.add_hook(UC_HOOK_INTR, front.hook, front.data)
+        self.add_hook(UC_HOOK_INSN_INVALID, self._int6_hook, None)
         self.add_hook(UC_HOOK_BLOCK, ctypes.c_void_p(meter.address), ctypes.byref(self._budget))
 
     def _map(self, address: int, memory: memoryview) -> None:
@@ -125,6 +128,12 @@ class Engine:
         if status:
             raise EngineError(f"uc_hook_add({kind}) failed with {status}")
         self._hooks.append(function)
+
+    def _int6(self, _uc: object, _data: object) -> bool:
+        """INT 6, which Unicorn takes for an invalid instruction (those themselves are intercepted)."""
+        self.q[env.RIP] = self.q[env.NEXT_RIP]
+        self._on_exit(None, 6, None)
+        return True
 
     def enter(self, nested_root: int) -> None:
         """Go into guest mode, over the nested page table at machine address `nested_root`.
@@ -153,7 +162,6 @@ class Engine:
         uc.reg_write(UC_X86_REG_CR0, 0x80050033)
         self.low[_STUB:_STUB + 3] = b"\x0f\x01\xd8"  # vmrun
         self.low[_HALT:_HALT + 1] = b"\xf4"
-        self.low[ABSENT_PAGE:ABSENT_PAGE + 4096] = b"\xff" * 4096
 
     def _prepare_vmcb(self) -> None:
         low, words = self.low, self.low_words

@@ -28,6 +28,8 @@ CR0, CR2, CR3, CR4 = 53, 55, 56, 57
 SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP = 600, 601, 602
 STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, TSC_AUX = 603, 605, 606, 607, 608, 612
 EFER, PAT = 74, 660
+NEXT_RIP = 674
+"""Of a software interrupt: where the next instruction is (QEMU's exception_next_eip)."""
 VM_VMCB = 688
 TSC_OFFSET = 689
 INTERCEPT = 690

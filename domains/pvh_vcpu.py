@@ -41,6 +41,8 @@ VECTOR = CallbackVia.VECTOR
 _PAUSE, _CONTINUED = 1_000, 100_000
 """Nanoseconds of virtual time that PAUSE takes, and a hypercall between two of its parts.  Both are far more than the
 work that they are, so that who spins for a far timer gets there, and who asks for endless work is not the only one."""
+_FAULT = 200
+"""The same for an exception, which may well lead to the next one without any code in between."""
 
 
 class PvhVcpu(Vcpu):
@@ -56,7 +58,7 @@ class PvhVcpu(Vcpu):
         self.cpuid = Cpuid(xen_leaves(hv, row, hvm=True))
         self.msrs = Msrs(engine, self.tsc, XEN_HYPERCALL_MSR, self._fill_hypercall_page)
         self.ports = Ports(lambda data: hv.console_lines.write(self.domid, data))
-        self.null_mmio = NullMmio(engine, hv.arena, hv.memory, self.domid)
+        self.null_mmio = NullMmio(engine, hv.arena, hv.memory, self.domid, self._vcpu_id)
         self.port_hooks = PortHooks(engine, self.walker, hv.arena, self.ports, self._raise, self.park, self.failed)
         self.fast_calls = FastCalls(engine, self._raise)
         self._dispatch = hv.dispatcher.dispatch
@@ -66,6 +68,7 @@ class PvhVcpu(Vcpu):
         self._own_vector = hv.params.upcall_vector
         self._restarted = False
         self._pause_cycles, self._continued_cycles = self._cycles(_PAUSE), self._cycles(_CONTINUED)
+        self._fault_cycles = self._cycles(_FAULT)
 
     def _install_exits(self) -> None:
         self.exits |= {EXIT_BASE + code: handler for code, handler in {
@@ -129,11 +132,18 @@ class PvhVcpu(Vcpu):
         return count + opcode
 
     def _raise(self, vector: int, code: int | None = None, address: int | None = None) -> None:
+        self._charge()
         self.null_mmio.finish()
         try:
             self.delivery.exception(vector, code, address)
         except TripleFault as fault:
             self.triple_fault(fault)
+
+    def _charge(self) -> None:
+        """Something took time, and where no block of code comes that would see it, no time is left."""
+        self._budget[0] -= self._fault_cycles
+        if self._budget[0] < 0:
+            self._stop()
 
     # -- hypercalls
 
@@ -301,6 +311,7 @@ class PvhVcpu(Vcpu):
         code = self.peek_at(after - 2, 2)
         self.q[env.RIP] = after - (1 if (vector == delivery.BP and code[-1:] == b"\xcc") or
                                    (vector == delivery.OF and code[-1:] == b"\xce") else 2)
+        self._charge()
         try:
             self.delivery.software(vector, after)
         except TripleFault as fault:
@@ -308,6 +319,7 @@ class PvhVcpu(Vcpu):
 
     def _nested_page_fault(self) -> None:
         code, address = self.d[env.ERROR_CODE], self.engine.fault_address
+        self._charge()
         if not self.null_mmio.begin(address, write=bool(code & 2), fetch=bool(code & 16)):
             self._raise(delivery.GP, 0)
 

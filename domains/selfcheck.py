@@ -158,6 +158,9 @@ class _Probe:
         _require(self._exits == [0x30] and q[env.RIP] == 0x200002 and d[env.EXCEPTION_IS_INT] == 1,
                  "INT n is not reported behind the instruction")
         d[env.EXCEPTION_IS_INT] = 0
+        exits = self._execute("cd06")
+        _require(self._exits == [6] and q[env.RIP] == 0x200002, "INT 6 is not reported behind the instruction")
+        d[env.EXCEPTION_IS_INT] = 0
         self._window()
         self._meter()
 
