@@ -1,7 +1,7 @@
-"""The actors of the Ray runtime, as plain classes: the hypervisor and one domain.  `ray_runtime` makes actors of them.
+"""The actors of the Ray runtime, as plain classes: the hypervisor, and some domains.  `ray_runtime` makes them actors.
 
 The hypervisor actor owns the host's shared memory: a file without a name, which the others open through /proc, so that
-nothing is left behind whoever dies.  A domain actor attaches to it, loads its domain, and takes part in handing the
+nothing is left behind whoever dies.  A domain actor attaches to it, loads its domains, and takes part in handing the
 baton round.  Ray carries none of that: it places, starts and supervises the actors, and carries what they print.
 """
 
@@ -28,7 +28,7 @@ from toolstack.console import Console
 from toolstack.errors import HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.outside import DomainInfo, Outside, Reply
-from toolstack.plan import HostPlan
+from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport
 from toolstack.session import (
     build_domain,
@@ -49,7 +49,7 @@ class Attachment:
 
 
 class Result(NamedTuple):
-    """What a domain actor gives back: its report, and its part of the trace where that is kept."""
+    """What a domain actor gives back for each domain: its report, and its part of the trace where that is kept."""
 
     report: DomainReport
     pieces: list[bytes]
@@ -113,7 +113,7 @@ class ActorIo:
 
 def buffer_size(plan: HostPlan) -> int:
     """Bytes of a host's shared memory with the baton's table behind the rest."""
-    size = shape_of(plan).size + BatonTable.size(len(plan.domains) + 1)
+    size = shape_of(plan).size + BatonTable.size(len(plan.actors) + 1)
     return size + -size % PAGE_SIZE
 
 
@@ -128,7 +128,7 @@ class _Member:
         sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
-        table = BatonTable(view[size:], len(plan.domains) + 1)
+        table = BatonTable(view[size:], len(plan.actors) + 1)
         self.batons = table
         self.baton = Baton(table, me, lambda: bool(self.hv.host.outcome[0]))
 
@@ -160,9 +160,10 @@ class HypervisorActor(_Member):
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
         create_domains(self.hv, plan)
-        for index, domain in enumerate(plan.domains):
-            for row in vcpus_of(self.hv, Domid(domain.domid)):
-                self.hv.vcpus.process[row] = index + 1
+        for index, actor in enumerate(plan.actors):
+            for domid in actor.domids:
+                for row in vcpus_of(self.hv, Domid(domid)):
+                    self.hv.vcpus.process[row] = index + 1
         self.batons.word[HYPERVISOR] = 1
 
     def attachment(self) -> Attachment:
@@ -182,21 +183,24 @@ class HypervisorActor(_Member):
         """End the run after the current slice."""
         self.hv.host.stop[0] = 1
 
-    def lost(self, domid: int) -> None:
-        """A domain's actor died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
+    def lost(self, process: int) -> None:
+        """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
-            self._jobs.do(lambda: self._bury(domid), lambda: self.baton.take_from_the_dead(self._bury_holder))
+            self._jobs.do(lambda: self._bury(process), lambda: self.baton.take_from_the_dead(self._bury_holder))
 
-    def _bury(self, domid: int) -> None:
-        if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-            self.hv.crash(Domid(domid), "the domain's actor died")
+    def _bury(self, process: int) -> None:
+        """Crash the domains of process `process` that had not ended."""
+        actor = self._plan.actors[process - 1]
+        others = len(actor.domids) - 1
+        reason = "the domain's actor died" if not others else \
+            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
+        for domid in actor.domids:
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.crash(Domid(domid), reason)
 
     def _bury_holder(self, process: int) -> None:
-        """A process died with the baton, in the middle of a slice: its domain must not be taken for one that runs."""
-        vcpus = self.hv.vcpus
-        domids = {vcpus.domid[row] for row in range(1, vcpus.rows) if vcpus.process[row] == process}
-        for domid in domids:
-            self._jobs.add(partial(self._bury, domid))
+        """A process died with the baton, in the middle of a slice: its domains must not be taken for some that run."""
+        self._jobs.add(partial(self._bury, process))
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -213,40 +217,46 @@ class HypervisorActor(_Member):
 
     def report(self, domid: int) -> DomainReport:
         """What the tables say of a domain whose actor died."""
-        domain = next(domain for domain in self._plan.domains if domain.domid == domid)
-        return domain_report(self.hv, domain, [], self.io.details.get(domid, ""), ())
+        return domain_report(self.hv, self._plan.domains[domid - 1], [], self.io.details.get(domid, ""), ())
 
 
 class DomainActor(_Member):
-    """Runs one domain: loads its image, and takes its turns with the baton."""
+    """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
     def __init__(self) -> None:
         self._meter = BlockMeter(load_fast_path())
         selfcheck(self._meter)
 
     def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
-        """Map the host's memory, and load domain number `me` - 1 of the plan.  Raises ConfigError, HostError."""
+        """Map the host's memory, and load the domains of actor number `me` - 1 of the plan.
+
+        Raises ConfigError, HostError.
+        """
         try:
             with open(attachment.path, "r+b", buffering=0) as file:
                 memory = mmap.mmap(file.fileno(), buffer_size(plan))
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
         super().__init__(plan, memory, me, attachment.boot, trace)
-        self._domain = plan.domains[me - 1]
-        self._vcpus: dict[VcpuRow, Vcpu] = build_domain(self.hv, plan.name, self._domain, self._meter)
+        self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
+        self._vcpus: dict[VcpuRow, Vcpu] = {}
+        for domain in self._domains:
+            self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
 
-    def run(self) -> Result:
+    def run(self) -> list[Result]:
         """Take turns until the run has ended."""
         try:
             if self.baton.wait():
                 Runner(self.hv, self._vcpus, self._hand_over, None, self._wait_until).run()
         finally:
             self._leave()
-        domid = self._domain.domid
         self.hv.trace.finish()
-        report = domain_report(self.hv, self._domain, self.io.consoles.setdefault(domid, Console()).lines,
-                               self.io.details.get(domid, ""), self._vcpus.values())
-        return Result(report, self.pieces.get(domid, []))
+        return [Result(self._report(domain), self.pieces.get(domain.domid, [])) for domain in self._domains]
+
+    def _report(self, domain: DomainPlan) -> DomainReport:
+        domid = Domid(domain.domid)
+        return domain_report(self.hv, domain, self.io.consoles.setdefault(domid, Console()).lines,
+                             self.io.details.get(domid, ""), [self._vcpus[row] for row in vcpus_of(self.hv, domid)])
 
     def _wait_until(self, time_ns: int) -> None:
         time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, LOOK))

@@ -10,7 +10,7 @@ import time
 from abi.types import Domid, VcpuRow
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
-from domains.runner import Runner
+from domains.runner import Runner, vcpus_of
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest
@@ -111,7 +111,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     reports = {}
     for domain in plan.domains:
         io.flush(domain.domid)
-        mine = [vcpu for vcpu in vcpus.values() if vcpu.domid == domain.domid]
+        mine = [vcpus[row] for row in vcpus_of(hv, Domid(domain.domid))]
         reports[domain.name] = domain_report(hv, domain, io.consoles[domain.domid].lines,
                                              io.details.get(domain.domid, ""), mine)
     digest = run_digest((Domid(domain.domid), domain.name, hv.trace.digest(Domid(domain.domid)))

@@ -50,6 +50,16 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class ActorPlan:
+    """One actor of the Ray runtime, which runs some of the domains."""
+
+    name: str
+    """The domain's where it runs one that nobody put into a named actor."""
+    domids: tuple[int, ...]
+    """Ascending."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     name: str
     seed: int
@@ -63,6 +73,8 @@ class HostPlan:
     """In order of domid, from 1 without gaps."""
     expect: Mapping[str, Expectation]
     """By domain name; every domain has one."""
+    actors: tuple[ActorPlan, ...]
+    """Every domain is in one of them.  The local runtime, which is one process, does not ask."""
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

@@ -1,4 +1,4 @@
-"""The Ray runtime: the hypervisor is an actor, every domain is one.
+"""The Ray runtime: the hypervisor is an actor, every domain is one, or some domains are one together.
 
 Ray places and starts the actors, brings their output here and says when one is lost.  The domains' own traffic goes
 through shared memory: see `toolstack.actors` and `domains.baton`.
@@ -42,7 +42,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """Boot and run `plan` with one actor a domain; see `toolstack.runtime.Runtime`."""
     mine = not ray.is_initialized()
     if mine:
-        start_ray(len(plan.domains) + 1)
+        start_ray(len(plan.actors) + 1)
     session = _Session(plan, options, sink)
     try:
         return session.run()
@@ -73,10 +73,10 @@ class _Session:
         self._names = {domain.domid: domain.name for domain in plan.domains}
         self._trace = options.trace_path is not None
         self._consoles: dict[int, list[str]] = {domain.domid: [] for domain in plan.domains}
-        self._lost: set[int] = set()
         self._results: dict[int, Result] = {}
         self._hypervisor: Any = None
-        self._domains: dict[int, Any] = {}
+        self._actors: list[Any] = []
+        """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
         self._outputs: dict[Any, Any] = {}
         self._timed_out = False
 
@@ -99,12 +99,12 @@ class _Session:
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
         # All processes start side by side; what one needs of another comes later.
         self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(plan, self._trace)
-        for domain in plan.domains:
-            name = domain_name(plan.name, domain.name)
-            self._domains[domain.domid] = actor(DomainActor).options(name=name).remote()
+        for planned in plan.actors:
+            name = domain_name(plan.name, planned.name)
+            self._actors.append(actor(DomainActor).options(name=name).remote())
         attachment = self._get(self._hypervisor.attachment.remote())
-        self._get([self._domains[domain.domid].attach.remote(plan, index + 1, attachment, self._trace)
-                   for index, domain in enumerate(plan.domains)])
+        self._get([started.attach.remote(plan, index + 1, attachment, self._trace)
+                   for index, started in enumerate(self._actors)])
 
     def _get(self, references: Any) -> Any:
         try:
@@ -119,8 +119,8 @@ class _Session:
 
     def _follow(self) -> RunOutcome:
         """Let the domains run; show what they print until all have ended."""
-        runs = {self._domains[domid].run.remote(): domid for domid in self._domains}
-        for actor in (self._hypervisor, *self._domains.values()):
+        runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
+        for actor in (self._hypervisor, *self._actors):
             self._outputs[actor.lines.remote()] = actor
         hypervisor = self._hypervisor.run.remote()
         self._options.started(RemoteHost(self._hypervisor))
@@ -131,6 +131,8 @@ class _Session:
         while runs or self._outputs or ended is None:
             pending = [*runs, *self._outputs] + ([hypervisor] if ended is None else [])
             ready, _ = ray.wait(pending, num_returns=1, timeout=_TICK)
+            if ready:  # with many actors, one at a time would look at all of them for each
+                ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
             for reference in ready:
                 if reference in self._outputs:
                     self._show(reference)
@@ -167,14 +169,15 @@ class _Session:
                 self._consoles[domid].append(text)
                 self._sink.console_line(self._names[domid], text)
 
-    def _finished(self, reference: Any, domid: int) -> None:
+    def _finished(self, reference: Any, index: int) -> None:
         try:
-            self._results[domid] = self._get(reference)
+            results: list[Result] = self._get(reference)
         except HostError as error:
             if not isinstance(error.__cause__, RayActorError):
                 raise
-            self._lost.add(domid)
-            self._hypervisor.lost.remote(domid)
+            self._hypervisor.lost.remote(index + 1)
+            return
+        self._results |= {result.report.domid: result for result in results}
 
     def _ended(self, reference: Any) -> Outcome:
         try:
@@ -199,7 +202,7 @@ class _Session:
 
     def close(self) -> None:
         """Leave no actor behind."""
-        for actor in (*self._domains.values(), self._hypervisor):
+        for actor in (*self._actors, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
 
