@@ -212,10 +212,8 @@ class Baton:
         with self._lock():
             self._looks = 0
             self._state[self._team[self._me]] = TeamState.IDLE
-            if self._start_next():
-                return False
-            if TeamState.RUNNING in self._state.tobytes():
-                self._word[self._me] = 0
+            self._word[self._me] = Task.NOTHING
+            if self._start_next() or TeamState.RUNNING in self._state.tobytes():
                 return False
             self._word[self._me] = Task.ROUND
             return True
@@ -246,7 +244,6 @@ class Baton:
         found = self._state.tobytes().find(TeamState.WAITING)
         if found < 0:
             return False
-        self._word[self._me] = 0 if self._table.starter[found] != self._me else self._word[self._me]
         self._begin(found)
         return True
 

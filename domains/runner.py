@@ -52,13 +52,14 @@ class Runner:
     def run(self) -> Outcome:
         """Take turns until the run has ended."""
         seat, virtual = self._seat, self._hv.clock.virtual
-        while task := seat.wait():
+        outcome = self._hv.host.outcome
+        while not outcome[0] and (task := seat.wait()):
             if task == Task.RUN:
                 through = self._run_team() if virtual else self._run_team_in_host_time()
                 if not through or not seat.leave():
                     continue
             self._between_rounds()
-        return Outcome(self._hv.host.outcome[0])
+        return Outcome(outcome[0])
 
     # -- a team's round
 

@@ -40,17 +40,12 @@ class Rounds:
         self._host, self._domains, self._vcpus, self._groups = host, domains, vcpus, groups
         self._bury, self._serve_store = bury, serve_store
 
-    def begin(self) -> None:
-        """Before the first round: what can be done at once is, if there is one group."""
-        self._host.window[0] = SHORTEST
-        self._look_round()
-
     def end(self) -> None:
-        """All groups are at the horizon: do what waits for that."""
+        """All groups are at the horizon, or have not begun: do what waits for that."""
         host = self._host
         host.round[0] += 1
         self._vcpus.local_time[_HOST_ROW] = max(self._vcpus.local_time[_HOST_ROW], self._reached())
-        happened = self._bury_all() | self._serve_all() | self._groups.regroup()
+        happened = self._bury_all() | self._serve_all() | self._groups.regroup() | (not host.window[0])
         if happened:
             self._look_round()
         most = LONGEST if self._host.alone[0] else max(SHORTEST, LONGEST * _MANY // max(_MANY, self._groups.living()))

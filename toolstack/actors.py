@@ -12,15 +12,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
-from domains.baton import Baton, BatonTable
+from domains.baton import HYPERVISOR, Baton, BatonTable, Task
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
-from domains.runner import HYPERVISOR, Outcome, Runner, vcpus_of
+from domains.runner import Outcome, Runner, vcpus_of
 from domains.selfcheck import selfcheck
+from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
@@ -120,7 +120,8 @@ def buffer_size(plan: HostPlan) -> int:
 class _Member:
     """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
 
-    def __init__(self, plan: HostPlan, memory: mmap.mmap, me: int, boot: int, trace: bool) -> None:
+    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, trace: bool) -> None:
+        memory = mmap.mmap(file, buffer_size(plan))
         self._plan, self._me = plan, me
         self.output = Output()
         self.io = ActorIo(self.output)
@@ -130,11 +131,10 @@ class _Member:
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
         table = BatonTable(view[size:], len(plan.actors) + 1)
         self.batons = table
-        self.baton = Baton(table, me, lambda: bool(self.hv.host.outcome[0]))
-
-    def _hand_over(self, process: int) -> None:
-        self.baton.give(process)
-        self.baton.wait()
+        hv = self.hv
+        groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
+        self.baton = Baton(table, me, file, lambda: bool(hv.host.outcome[0]), hv.vcpus.process,
+                           groups.processes, lambda: hv.host.topology[0], plan.pcpus)
 
     def _leave(self) -> None:
         """The run has ended: let everybody see that, and close the output."""
@@ -156,7 +156,7 @@ class HypervisorActor(_Member):
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
         self._boot = time.monotonic_ns()
-        super().__init__(plan, mmap.mmap(self._file, size), HYPERVISOR, self._boot, trace)
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, trace)
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
         create_domains(self.hv, plan)
@@ -164,7 +164,7 @@ class HypervisorActor(_Member):
             for domid in actor.domids:
                 for row in vcpus_of(self.hv, Domid(domid)):
                     self.hv.vcpus.process[row] = index + 1
-        self.batons.word[HYPERVISOR] = 1
+        self.batons.word[HYPERVISOR] = Task.ROUND
 
     def attachment(self) -> Attachment:
         """What domain actors attach with."""
@@ -175,7 +175,7 @@ class HypervisorActor(_Member):
         start_domains(self.hv, self._plan)
         self._jobs.begin()
         try:
-            return Runner(self.hv, {}, self._hand_over, self._jobs.serve, lambda time_ns: None).run()
+            return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None).run()
         finally:
             self._leave()
 
@@ -186,7 +186,7 @@ class HypervisorActor(_Member):
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
-            self._jobs.do(lambda: self._bury(process), lambda: self.baton.take_from_the_dead(self._bury_holder))
+            self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
 
     def _bury(self, process: int) -> None:
         """Crash the domains of process `process` that had not ended."""
@@ -197,10 +197,6 @@ class HypervisorActor(_Member):
         for domid in actor.domids:
             if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
                 self.hv.crash(Domid(domid), reason)
-
-    def _bury_holder(self, process: int) -> None:
-        """A process died with the baton, in the middle of a slice: its domains must not be taken for some that run."""
-        self._jobs.add(partial(self._bury, process))
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -233,11 +229,10 @@ class DomainActor(_Member):
         Raises ConfigError, HostError.
         """
         try:
-            with open(attachment.path, "r+b", buffering=0) as file:
-                memory = mmap.mmap(file.fileno(), buffer_size(plan))
+            self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
+            super().__init__(plan, self._file, me, attachment.boot, trace)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        super().__init__(plan, memory, me, attachment.boot, trace)
         self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
@@ -246,8 +241,7 @@ class DomainActor(_Member):
     def run(self) -> list[Result]:
         """Take turns until the run has ended."""
         try:
-            if self.baton.wait():
-                Runner(self.hv, self._vcpus, self._hand_over, None, self._wait_until).run()
+            Runner(self.hv, self._vcpus, self.baton, None, self._wait_until).run()
         finally:
             self._leave()
         self.hv.trace.finish()

@@ -115,6 +115,7 @@ class ClockConfig(_Model):
 class MachineConfig(_Model):
     memory: Size | None = None
     """What the domains can have together.  The default is what they ask for."""
+    pcpus: int | None = Field(default=None, ge=1, le=4096)
     xen_version: Version = Field(default="4.17", validate_default=True)
     """The version that guests are told, 4.N."""
 

@@ -1,5 +1,6 @@
 """From a configuration file, or from options, to the plan that a runtime carries out."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +63,7 @@ class Configuration:
         return HostPlan(
             name=self.name, seed=config.seed if seed is None else seed,
             clock=_clock(config, clock or config.clock.mode), memory=config.machine.memory or wanted,
-            xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
+            pcpus=config.machine.pcpus or os.cpu_count() or 1, xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
             domains=tuple(domains), expect=expect, actors=_actors(config, names),
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 from abi.types import Domid, VcpuRow
+from domains.baton import OnlySeat
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.runner import Runner, vcpus_of
@@ -96,13 +97,11 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     def wait_until(time_ns: int) -> None:
         time.sleep(min(max(time_ns - hv.clock.now(), 0) / 1e9, _NAP))
 
-    def nobody(process: int) -> None:
-        raise AssertionError(f"there is no process {process}")
-
     jobs.begin()
     options.started(Outside(hv, jobs))
     try:
-        ended = Runner(hv, vcpus, nobody, jobs.serve, wait_until).run()
+        seat = OnlySeat(lambda: bool(hv.host.outcome[0]))
+        ended = Runner(hv, vcpus, seat, jobs.serve, wait_until).run()
     finally:
         if timer is not None:
             timer.cancel()

@@ -66,6 +66,8 @@ class HostPlan:
     clock: ClockPlan
     memory: int
     """Bytes that the domains can have together; what the hypervisor itself needs comes on top."""
+    pcpus: int
+    """How many sharing groups run at the same time."""
     xen_version: tuple[int, int]
     hypercalls: tuple[Path, ...]
     """Python files that exist."""
