@@ -17,17 +17,13 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
-from typing import ClassVar, Protocol
 
 from abi.types import VcpuRow
+from domains.seat import HYPERVISOR, BatonTable, Task, TeamState
 from domains.teams import teams_of
-from state.table import Table
 
-HYPERVISOR = 0
-"""The process that is the hypervisor's, in `vcpus.process` and in the baton's table."""
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
 _WAIT, _WAKE = 0, 1
 _NAPS = (2_000_000, 50_000_000, 500_000_000)
@@ -37,94 +33,6 @@ _DOUBTS, _DOUBT = 50, 0.01
 """Looks, and seconds between them, after which a baton that nobody has is lost: handing it over takes a microsecond."""
 LOOKS = 1500
 """How often a process that has handed its baton on looks at its word before it sleeps: some 60 us."""
-
-
-class Task(IntEnum):
-    """What a process has to do: what its word says."""
-
-    NOTHING = 0
-    RUN = 1
-    """It has its team's baton."""
-    ROUND = 2
-    """All teams stand still: it ends the round, and begins the next one."""
-
-
-class TeamState(IntEnum):
-    IDLE = 0
-    WAITING = 1
-    RUNNING = 2
-
-
-class BatonTable(Table):
-    """Row = a process of the host; row 0 is the hypervisor's.  A team's row is that of its first process."""
-
-    COLUMNS: ClassVar[Mapping[str, str]] = {
-        "word": "I", "asleep": "I", "pid": "I", "team": "I", "state": "B", "starter": "I", "topology": "I", "look": "I",
-        "given": "Q"}
-    word: "memoryview[int]"
-    """A `Task`."""
-    asleep: "memoryview[int]"
-    pid: "memoryview[int]"
-    team: "memoryview[int]"
-    """The team that the process is in."""
-    state: "memoryview[int]"
-    """Of a team, in this round: a `TeamState`."""
-    starter: "memoryview[int]"
-    """Of a team, in this round: which of its processes begins."""
-    topology: "memoryview[int]"
-    """In row 0: the `HostTable.topology` that the teams were formed for."""
-    look: "memoryview[int]"
-    """In row 0: there are processors enough to look for a baton, and not to sleep at once."""
-    given: "memoryview[int]"
-    """How often the process gave the baton to another."""
-
-
-class Seat(Protocol):
-    """A process's place in the rounds."""
-
-    def wait(self) -> Task:
-        """What is to be done, waiting for it; NOTHING where the run has ended."""
-
-    def give(self, process: int) -> None:
-        """Hand the team's baton to another of its processes."""
-
-    def leave(self) -> bool:
-        """The team is through with the round.  True where all are: this process ends it."""
-
-    def hand_round(self, process: int) -> None:
-        """Let another process end the round."""
-
-    def start(self, active: Sequence[VcpuRow]) -> None:
-        """Begin a round, in which the vCPUs in `active` have something to do."""
-
-    def mine(self, process: int) -> bool:
-        """Whether a process is in this one's team."""
-
-
-class OnlySeat:
-    """The seat of a process that runs all there is."""
-
-    def __init__(self, ended: Callable[[], bool]) -> None:
-        self._ended, self._task = ended, Task.ROUND
-
-    def wait(self) -> Task:
-        task, self._task = self._task, Task.RUN
-        return Task.NOTHING if self._ended() else task
-
-    def give(self, process: int) -> None:
-        raise AssertionError(f"there is no process {process}")
-
-    def leave(self) -> bool:
-        return True
-
-    def hand_round(self, process: int) -> None:
-        raise AssertionError(f"there is no process {process}")
-
-    def start(self, active: Sequence[VcpuRow]) -> None:
-        """Nobody else is there to be told."""
-
-    def mine(self, process: int) -> bool:
-        return True
 
 
 class _Timespec(ctypes.Structure):
@@ -140,7 +48,7 @@ class Baton:
     """
 
     def __init__(self, table: BatonTable, me: int, file: int, ended: Callable[[], bool],
-                 process_of: "memoryview[int]", linked: Callable[[], Iterator[set[int]]],
+                 process_of: "memoryview[int]", linked: Callable[[], Iterable[set[int]]],
                  topology: Callable[[], int], pcpus: int) -> None:
         self._table, self._me, self._file, self._ended = table, me, file, ended
         self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus

@@ -11,7 +11,7 @@ from enum import IntEnum
 from time import perf_counter
 
 from abi.types import NEVER, Domid, VcpuRow
-from domains.baton import HYPERVISOR, Seat, Task
+from domains.seat import HYPERVISOR, Seat, Task
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
@@ -87,9 +87,9 @@ class Runner:
         return True
 
     def _run_team_in_host_time(self) -> bool:
-        """The same where time is the host's: whoever is due first comes first, and what is not due yet is waited for."""
+        """The same where time is the host's: who is due first comes first, and what is not due yet is waited for."""
         hv = self._hv
-        sched, due, process, host = hv.sched, hv.vcpus.due, hv.vcpus.process, hv.host
+        sched, process, host = hv.sched, hv.vcpus.process, hv.host
         horizon, queues = host.horizon[0], self._team_queues()
         while not host.stop[0] and not host.request[0]:
             chosen, first = None, NEVER

@@ -82,7 +82,7 @@ class EventChannels:
                 self.ports.disconnect(domid, Port(port))
         self.ports.close(domid)
         mine = slice(0, self.ports.spaces.valid[HOST])
-        waiting = ((numpy.frombuffer(self._remote_dom, numpy.uint16)[mine] == domid)
+        waiting = ((numpy.frombuffer(self._remote_dom.cast("B"), numpy.uint16)[mine] == domid)
                    & (numpy.frombuffer(self._state, numpy.uint8)[mine] == ChannelState.UNBOUND)
                    & (numpy.frombuffer(self._consumer, numpy.uint8)[mine] != 0))
         for port in numpy.flatnonzero(waiting).tolist():

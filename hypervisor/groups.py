@@ -96,9 +96,10 @@ class Groups:
         return len(numpy.unique(self._leaders()[alive]))
 
     def regroup(self) -> bool:
-        """The end of a round: split what no longer hangs together, join what was wished for.  True where any changed."""
+        """The end of a round: split what no longer hangs together, join what was wished for.  Has any group changed?"""
         before = bytes(self._leader)
-        self._split(set(self._leaders()[self._wishers()].tolist()))
+        wishers = numpy.frombuffer(self._vcpus.domid, numpy.uint16)[self._wishes != 0]
+        self._split(set(self._leaders()[wishers].tolist()))
         for row in numpy.flatnonzero(self._wishes).tolist():
             domid, other = self._vcpus.domid[row], self._vcpus.wish[row]
             self._vcpus.wish[row] = 0
@@ -111,9 +112,6 @@ class Groups:
         if one != other:
             leaders = self._leaders()
             leaders[leaders == max(one, other)] = min(one, other)
-
-    def _wishers(self) -> "numpy.typing.NDArray[numpy.uint16]":
-        return numpy.frombuffer(self._vcpus.domid, numpy.uint16)[self._wishes != 0]
 
     def _split(self, spared: set[int]) -> None:
         """Look through the groups that may have lost a link, but for those where somebody waits for one more domain:
@@ -156,10 +154,10 @@ class Groups:
         """The domains that a domain is linked to by what is its own: its channels' peers, and who granted to it."""
         ports = slice(domid * PORTS, domid * PORTS + self._spaces.valid[domid])
         connected = numpy.frombuffer(self._channels.state, numpy.uint8)[ports] == ChannelState.INTERDOMAIN
-        peers = numpy.frombuffer(self._channels.remote_dom, numpy.uint16)[ports][connected]
+        peers = numpy.frombuffer(self._channels.remote_dom.cast("B"), numpy.uint16)[ports][connected]
         handles = slice(domid * self._handles, domid * self._handles + self._grants.maptrack_limit[domid])
         mapped = numpy.frombuffer(self._maptrack.flags, numpy.uint16)[handles] != 0
-        granters = numpy.frombuffer(self._maptrack.domid, numpy.uint16)[handles][mapped]
+        granters = numpy.frombuffer(self._maptrack.domid.cast("B"), numpy.uint16)[handles][mapped]
         return set(peers.tolist()) | set(granters.tolist()) - {HOST, domid}
 
     def _leaders(self) -> "numpy.typing.NDArray[numpy.uint16]":

@@ -95,8 +95,7 @@ class Hypervisor:
         self.events.require, self.events.ports.loosened = self.groups.require, self.groups.loosen
         self.serve_store: Callable[[Domid], None] = lambda domid: None
         """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
-        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury,
-                             lambda domid: self.serve_store(domid))
+        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self._serve_store)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -125,6 +124,7 @@ class Hypervisor:
         """Make a new host of zeroed bytes."""
         self.frames.format(FIRST_FRAME, self.state.shape.pool)
         self.sched.format()
+        self.host.horizon[0] = NEVER
 
     # -- what handlers ask for (hypervisor.host.Host and the others' protocols)
 
@@ -164,6 +164,9 @@ class Hypervisor:
             self.serve_store(domid)
         elif not self.groups.table.store[domid]:
             self.groups.table.store[domid] = self.vcpus.local_time[current] + 1
+
+    def _serve_store(self, domid: Domid) -> None:
+        self.serve_store(domid)
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""

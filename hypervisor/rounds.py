@@ -3,8 +3,8 @@
 A round goes from the earliest time at which any vCPU has something to do to the `horizon`, a window later.  In it every
 group runs for itself, up to the horizon, wherever and whenever the host likes: nothing that it does touches another
 group.  What concerns several groups waits for the end of the round, when all stand still, and is done there in order
-of virtual time and domid: domains that ended are buried, the store serves who asked, groups join and split.  So a run is
-a function of its configuration, on any number of processors, in any number of processes.  (This is a conservative
+of virtual time and domid: domains that ended are buried, the store serves who asked, groups join and split.  So a run
+is a function of its configuration, on any number of processors, in any number of processes.  (This is a conservative
 simulation with a barrier; what the window costs is that a guest's first call to another group waits for its end.)
 
 The window is short after something has happened between groups, and doubles with each round in which nothing has.

@@ -16,7 +16,6 @@ Groups run in rounds (`hypervisor.rounds`): no slice goes beyond `horizon`, wher
 """
 
 from array import array
-
 from collections.abc import Callable, Sequence
 
 from abi.sched import ShutdownReason

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
-from domains.baton import HYPERVISOR, Baton, BatonTable, Task
+from domains.baton import Baton
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.runner import Outcome, Runner, vcpus_of
+from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import selfcheck
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu

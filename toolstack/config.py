@@ -116,6 +116,7 @@ class MachineConfig(_Model):
     memory: Size | None = None
     """What the domains can have together.  The default is what they ask for."""
     pcpus: int | None = Field(default=None, ge=1, le=4096)
+    """How many groups of domains that share nothing run at the same time.  The default is the machine's processors."""
     xen_version: Version = Field(default="4.17", validate_default=True)
     """The version that guests are told, 4.N."""
 

@@ -63,7 +63,8 @@ class Configuration:
         return HostPlan(
             name=self.name, seed=config.seed if seed is None else seed,
             clock=_clock(config, clock or config.clock.mode), memory=config.machine.memory or wanted,
-            pcpus=config.machine.pcpus or os.cpu_count() or 1, xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
+            pcpus=config.machine.pcpus or os.cpu_count() or 1,
+            xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
             domains=tuple(domains), expect=expect, actors=_actors(config, names),
         )  # fmt: skip
 

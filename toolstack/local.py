@@ -8,10 +8,10 @@ import threading
 import time
 
 from abi.types import Domid, VcpuRow
-from domains.baton import OnlySeat
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.runner import Runner, vcpus_of
+from domains.seat import OnlySeat
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest

@@ -14,8 +14,8 @@ from clock.wallclock import wallclock_base
 from domains.builder import make_vcpus
 from domains.native import BlockMeter
 from domains.pv_builder import build_pv
-from domains.baton import OnlySeat
 from domains.runner import Outcome, Runner
+from domains.seat import OnlySeat
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
