@@ -56,8 +56,9 @@ def start_ray(processes: int) -> None:
     """Start a Ray for `processes` processes on this machine.  Raises HostError."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        ray.init(address="local", include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
-                 object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
+        # A Ray of our own, also where somebody else's runs on this machine.
+        ray.init(address="local", include_dashboard=False, configure_logging=False, log_to_driver=False,
+                 num_cpus=processes, object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
     except (OSError, RuntimeError, ValueError, ConnectionError) as error:
         raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
     if threading.current_thread() is threading.main_thread():
