@@ -25,7 +25,7 @@ class Range(NamedTuple):
     first: int
     added: int
     """The turn in which it was added."""
-    count: int = 1
+    uses: int = 1
     """How often it was added more than removed."""
     home: int = -1
     """A node that had the same bytes when it was added; -1 for none."""
@@ -87,14 +87,14 @@ class Ranges:
         return found
 
     def put(self, entry: Range) -> Range | None:
-        """Add or replace a range, or take it away where its count is 0; what was there before.
+        """Add or replace a range, or take it away where it has no uses; what was there before.
 
         Raises ValueError where that does not fit the others: it overlaps, or its cells are taken.
         """
         old = self.get(entry.offset, entry.length)
         if old is not None:
             self._release(old)
-        if entry.count:
+        if entry.uses:
             self._occupy(entry)
         return old
 

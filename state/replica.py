@@ -16,7 +16,7 @@ from state.cells import ENTRY, Cells, PythonCells
 from state.ranges import Range, Ranges
 
 _CHANGE = Struct("<QQQIIIi")
-"""A range in a delta: turn of this change, turn when added, offset, length, first cell, count (0: removed), home."""
+"""A range in a delta: turn of this change, turn when added, offset, length, first cell, uses (0: removed), home."""
 
 
 class DeltaError(ValueError):
@@ -40,14 +40,14 @@ class Delta(NamedTuple):
     """All ranges, where `whole`."""
     changes: bytes
     """Ranges added, counted anew and removed, in order."""
-    index: bytes
+    cells: bytes
     """Which cells follow in `data`."""
     data: bytes
 
     @property
     def pieces(self) -> int:
         """How many pieces `data` consists of."""
-        return len(self.index) // ENTRY.size
+        return len(self.cells) // ENTRY.size
 
 
 class Replica:
@@ -83,7 +83,7 @@ class Replica:
         if old is None:
             self._change(Range(offset, length, self.ranges.place(length), self.turn, 1, home))
         else:
-            self._change(old._replace(count=old.count + 1))
+            self._change(old._replace(uses=old.uses + 1))
 
     def remove(self, offset: int, length: int) -> None:
         """Share a range once less; at none its bytes stay as they are on every node.
@@ -94,7 +94,7 @@ class Replica:
         old = self.ranges.get(offset, length)
         if old is None:
             raise ValueError(f"{length} bytes at {offset:#x} are not shared")
-        self._change(old._replace(count=old.count - 1))
+        self._change(old._replace(uses=old.uses - 1))
 
     def collect(self, peer: int) -> Delta:
         """Hand the baton to node `peer`: what it lacks.  Raises NotHolderError."""
@@ -130,7 +130,7 @@ class Replica:
                     self._put(change[1])
         except ValueError as error:
             raise DeltaError(str(error)) from error
-        if not self._cells.apply(delta.index, delta.data, delta.turn):
+        if not self._cells.apply(delta.cells, delta.data, delta.turn):
             raise DeltaError(f"pieces of turn {delta.turn} do not fit the ranges of node {self._node}")
         self._seen = {**delta.seen, self._node: delta.turn}
         self.turn = delta.turn + 1
@@ -161,13 +161,13 @@ class Replica:
         self._log.append((self.turn, entry))
 
     def _put(self, entry: Range) -> None:
-        """A range is added, counted anew or, at 0, removed."""
+        """A range is added, counted anew or, without uses, removed."""
         old = self.ranges.put(entry)
-        if old is not None and (not entry.count or old.first != entry.first or old.added != entry.added):
+        if old is not None and (not entry.uses or old.first != entry.first or old.added != entry.added):
             self._cells.remove(old)
             self._fresh.pop(old.first, None)
             old = None
-        if entry.count and old is None:
+        if entry.uses and old is None:
             self._cells.add(entry)
             self._fresh[entry.first] = entry
         elif entry.first in self._fresh:
@@ -188,11 +188,11 @@ class Replica:
 
 
 def _packed(when: int, entry: Range) -> bytes:
-    return _CHANGE.pack(when, entry.added, entry.offset, entry.length, entry.first, entry.count, entry.home)
+    return _CHANGE.pack(when, entry.added, entry.offset, entry.length, entry.first, entry.uses, entry.home)
 
 
 def _unpacked(changes: bytes) -> Iterator[tuple[int, Range]]:
     if len(changes) % _CHANGE.size:
         raise ValueError(f"{len(changes)} bytes are no list of ranges")
-    for when, added, offset, length, first, count, home in _CHANGE.iter_unpack(changes):
-        yield when, Range(offset, length, first, added, count, home)
+    for when, added, offset, length, first, uses, home in _CHANGE.iter_unpack(changes):
+        yield when, Range(offset, length, first, added, uses, home)

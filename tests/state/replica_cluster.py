@@ -69,6 +69,6 @@ class Cluster:
         """The holder has in every shared byte what one memory has, and counts the ranges right."""
         expected = self.one_memory if memory is None else memory
         holder = self.buffers[self.holder]
-        ranges = {(found.offset, found.length): found.count for found in self.replica.ranges}
+        ranges = {(found.offset, found.length): found.uses for found in self.replica.ranges}
         return ranges == self.counts and all(
             holder[at:at + length] == expected[at:at + length] for at, length in self.counts)

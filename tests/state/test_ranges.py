@@ -43,7 +43,7 @@ def test_cells_that_were_freed_are_used_again() -> None:
     middle = ranges.get(4096, 100)
     assert middle is not None
     assert (middle.first, middle.cells) == (4096 // CELL, 2)
-    ranges.put(middle._replace(count=0))
+    ranges.put(middle._replace(uses=0))
     assert len(ranges) == 2
     assert ranges.place(128) == middle.first
     assert ranges.place(129) == 2 * 4096 // CELL + 2

@@ -5,7 +5,7 @@ from replica_cluster import SIZE, Cluster
 
 from domains.native_cells import cells_factory
 from state.cells import ENTRY, Cells, PythonCells
-from state.replica import Delta, DeltaError, NotHolderError, Replica
+from state.replica import DeltaError, NotHolderError, Replica
 
 NATIVE = cells_factory()
 PAGE = 4096
@@ -156,8 +156,8 @@ def test_a_delta_that_comes_twice_or_out_of_order_is_refused(cells: type[Cells])
 
 
 @pytest.mark.parametrize("change", [
-    {"index": ENTRY.pack(0, 1, 0)}, {"index": ENTRY.pack(0, 2, 0)[:-1]}, {"index": ENTRY.pack(64, 1, 0)},
-    {"index": ENTRY.pack((1 << 32) - 1, (1 << 32) - 1, 0)}, {"index": ENTRY.pack(0, 1, 4000)}, {"data": b"x"},
+    {"cells": ENTRY.pack(0, 1, 0)}, {"cells": ENTRY.pack(0, 2, 0)[:-1]}, {"cells": ENTRY.pack(64, 1, 0)},
+    {"cells": ENTRY.pack((1 << 32) - 1, (1 << 32) - 1, 0)}, {"cells": ENTRY.pack(0, 1, 4000)}, {"data": b"x"},
     {"changes": b"x"}, {"changes": b"\xff" * 40}, {"changes": bytes(40)}, {"seen": {}}], ids=str)
 def test_a_delta_that_does_not_fit_is_refused_and_writes_nothing(cells: type[Cells], change: dict[str, object]) -> None:
     cluster = Cluster(2, [cells])
