@@ -4,14 +4,15 @@
     python -m experiments.node_link --count 300      quicker, less exactly
     python -m experiments.node_link --no-ray         without the baseline that takes some seconds to start
 
-At each hand-over whoever has the baton has written to one page of a shared set and to some rows of tables, collects what
-the other lacks, and sends it in one message.  The same is done by the link, by nothing but a socket, by asyncio and by
-a call of a Ray actor.  docs/many-nodes.md explains what comes out.
+At each hand-over whoever has the baton has written to one page of a shared set and to some rows of tables, collects
+what the other lacks, and sends it in one message.  The same is done by the link, by nothing but a socket, by asyncio
+and by a call of a Ray actor.  docs/many-nodes.md explains what comes out.
 """
 
 import argparse
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -19,14 +20,20 @@ from statistics import median
 from typing import Any
 
 from domains.native_cells import cells_factory
-from experiments.node_wires import AsyncioWire, LinkWire, SocketWire, Wire
-from experiments.results import number
+from experiments.node_wires import HOST, AsyncioWire, LinkWire, SocketWire, Wire
+from experiments.results import load, number
 from state.replica import Delta, Replica
+from toolstack.link import Endpoint
+from toolstack.link_events import Received
 
 PAGE = 4096
 ROWS, ROW, CHANGED = 100, 200, 10
 """Rows of tables beside the pages: how many, their bytes, and how many are written to at each hand-over."""
 _TABLES = 32 << 20
+_BULK, _PIECE = 64, 1 << 20
+"""MiB that are moved, and bytes of a message."""
+BUSY = 0.5
+"""The load of a processor from which on figures mean little."""
 COUNT, RUNS, SHARED = 2000, 3, 64
 WIRES: dict[str, Callable[[], Wire]] = {
     "the link": lambda: LinkWire(None),
@@ -87,7 +94,9 @@ class Row:
 def measure(how: str, count: int, runs: int, shared: int) -> Row:
     """Ping-pong over one of WIRES with another process: the median of the runs."""
     context = multiprocessing.get_context("spawn")
-    bare, baton, slow = [], [], []
+    bare: list[float] = []
+    baton: list[float] = []
+    slow = []
     counted: tuple[float, float] | None = None
     for _ in range(runs):
         for with_group in (False, True):
@@ -101,7 +110,8 @@ def measure(how: str, count: int, runs: int, shared: int) -> Row:
             before = wire.traffic() if isinstance(wire, LinkWire) else (0, 0)
             times = sorted(wire.ping(count, make, take))
             if isinstance(wire, LinkWire) and with_group:
-                counted = tuple((now - then) / count for now, then in zip(wire.traffic(), before, strict=True))
+                after = wire.traffic()
+                counted = ((after[0] - before[0]) / count, (after[1] - before[1]) / count)
             wire.close()
             other.join(10)
             (baton if with_group else bare).append(sum(times) / count)
@@ -125,6 +135,41 @@ def _work(node: int, with_group: bool, shared: int) -> tuple[Callable[[], Any], 
     return (lambda: [1]), (lambda message: None)
 
 
+def measure_bulk(runs: int) -> float:
+    """Seconds in which memory goes over the link, of a domain that moves: the median of the runs."""
+    context = multiprocessing.get_context("spawn")
+    times = []
+    for _ in range(runs):
+        ours, theirs = context.Pipe()
+        other = context.Process(target=_sink, args=(theirs,), daemon=True)
+        other.start()
+        with Endpoint(0, HOST, bytes(32)) as end:
+            end.connect(1, ours.recv())
+            end.receive()
+            memory, pieces = memoryview(bytearray(_BULK << 20)), (_BULK << 20) // _PIECE
+            started = time.perf_counter()
+            for piece in range(pieces):
+                end.send(1, memory[piece * _PIECE:(piece + 1) * _PIECE], bulk=True)
+            end.receive()
+            times.append(time.perf_counter() - started)
+        other.join(10)
+    return median(times)
+
+
+def _sink(pipe: Connection) -> None:
+    """Takes memory into its own, and says when it has all."""
+    memory = memoryview(bytearray(_BULK << 20))
+    with Endpoint(1, HOST, bytes(32)) as end:
+        pipe.send(end.address)
+        end.receive()
+        for piece in range((_BULK << 20) // _PIECE):
+            event = end.receive()
+            assert isinstance(event, Received)
+            memory[piece * _PIECE:(piece + 1) * _PIECE] = event.message
+        end.send(0, "done")
+        end.receive()
+
+
 def table(rows: Sequence[Row]) -> list[str]:
     """Aligned lines with headings."""
     cells = [_HEADINGS, *map(_cells, rows)]
@@ -145,9 +190,11 @@ def _cells(row: Row) -> tuple[str, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status: 1 where something could not be measured."""
     arguments = _arguments(argv)
-    rows = []
-    for how in WIRES:
-        rows.append(measure(how, arguments.count, arguments.runs, arguments.shared))
+    if load() > BUSY:
+        print("node_link: other programs run here: who looks for a message then takes the processor from its sender",
+              file=sys.stderr)
+    rows = [measure(how, arguments.count, arguments.runs, arguments.shared) for how in WIRES]
+    bulk = measure_bulk(arguments.runs)
     if arguments.ray:
         from experiments.node_ray import measure_ray
         from toolstack.errors import HostError
@@ -160,6 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"a round trip between two processes; the baton with {arguments.shared} KiB of shared pages and "
           f"{ROWS * ROW / 1024:.0f} KiB of table rows,\none page and {CHANGED} rows changed at each hand-over:\n")
     print("\n".join(table(rows)))
+    print(f"\n{_BULK} MiB of memory in messages of {_PIECE >> 20} MiB: {number(bulk * 1e3)} ms, "
+          f"{number(_BULK / bulk)} MiB/s")
     return 0
 
 
@@ -173,7 +222,8 @@ def _positive(text: str) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m experiments.node_link", description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=_positive, default=COUNT, help="round trips of a run (default: %(default)s)")
-    parser.add_argument("--runs", type=_positive, default=RUNS, help="the median of these counts (default: %(default)s)")
+    parser.add_argument("--runs", type=_positive, default=RUNS,
+                        help="of which the median counts (default: %(default)s)")
     parser.add_argument("--shared", type=_positive, default=SHARED, metavar="KIB",
                         help="shared pages, in KiB, a multiple of 4 (default: %(default)s)")
     parser.add_argument("--no-ray", dest="ray", action="store_false", help="leave out the Ray actor")

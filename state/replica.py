@@ -4,8 +4,8 @@ Each node has a `Replica` over a buffer of its own with the same layout.  One of
 are the ranges' bytes written.  To hand it on, it collects what the next node lacks into one `Delta`.
 
 Turns are numbered.  Every cell knows the turn of its last change, and whoever has the baton knows in which turn each
-node last had it, and with it everything: a node lacks the cells that were changed later.  So nothing is shipped twice to
-a node, whichever way the baton goes round.
+node last had it, and with it everything: a node lacks the cells that were changed later.  So nothing is shipped twice
+to a node, whichever way the baton goes round.
 """
 
 from collections.abc import Callable, Iterator

@@ -3,8 +3,9 @@
 Each node has one `Endpoint`.  The baton and what comes with it is a small message; memory of a domain that moves is
 large ones, which small ones overtake.  Nothing is ever waited for that may not come: a node that is lost is an event.
 
-A process that waits looks for a while before it sleeps, as with the baton's word in shared memory (`domains.baton`):
-waking a sleeper costs more than the way through the kernel.  docs/many-nodes.md has the figures.
+A process that waits looks for a while before it sleeps, as with the baton's word in shared memory (`domains.baton`),
+where that helps (`link_look`): waking a sleeper costs as much as the way through the kernel.  docs/many-nodes.md has
+the figures.
 """
 
 import os
@@ -31,12 +32,11 @@ from toolstack.link_events import (
 from toolstack.link_frames import encode
 from toolstack.link_handshake import SECRET_BYTES, greet, welcome
 from toolstack.link_listener import Listener
+from toolstack.link_look import LOOK, Look
 from toolstack.link_peer import Peer
 from toolstack.log import log
 
 Address = tuple[str, int]
-LOOK = 100e-6
-"""Seconds for which a node looks for a message before it sleeps."""
 _BACKLOG = 8 << 20
 """Bytes that may wait for one peer before `send` waits too."""
 _NAP = 0.01
@@ -51,7 +51,7 @@ class Endpoint:
     """Node `node`'s end of all its links.  `secret` is the run's (`link_handshake.new_secret`).
 
     It listens at `host`, the address that the other nodes know this one by; `address` has the port.  `send` may be
-    called by any thread, `receive` by one at a time.  Raises LinkError.
+    called by any thread, `receive` by one at a time.  `look`: seconds to look before it sleeps.  Raises LinkError.
     """
 
     def __init__(self, node: int, host: str, secret: bytes, *, port: int = 0, look: float | None = None,
@@ -62,7 +62,7 @@ class Endpoint:
         self.traffic: dict[int, Traffic] = {}
         """By node, also of those that are lost."""
         self._secret, self._report = secret, report
-        self._look = (LOOK if (os.cpu_count() or 1) > 1 else 0) if look is None else look
+        self._look = Look((LOOK if (os.cpu_count() or 1) > 1 else 0) if look is None else look)
         self._peers: dict[int, Peer] = {}
         self._inbox: deque[Event] = deque()
         self._messages: deque[Any] = deque()
@@ -181,14 +181,24 @@ class Endpoint:
         """With `_reading`."""
         inbox, started = self._inbox, time.perf_counter()
         end = None if timeout is None else started + timeout
-        look = started + (self._look if timeout is None else min(timeout, self._look))
         if self._closed:
             return
         self._poll(0)
-        while not inbox and time.perf_counter() < look:
-            self._poll(0)
+        if not inbox and timeout != 0 and self._look.wanted():
+            self._glance(started)
         while not inbox and not self._closed and (end is None or time.perf_counter() < end):
             self._poll(-1 if end is None else max(0.0, end - time.perf_counter()))
+
+    def _glance(self, started: float) -> None:
+        """Look until something comes, or for as long as a look takes."""
+        inbox, end, last, gap = self._inbox, started + self._look.seconds, started, 0.0
+        while not inbox and last < end:
+            self._poll(0)
+            now = time.perf_counter()
+            if now - last > gap:
+                gap = now - last
+            last = now
+        self._look.ended(bool(inbox), gap)
 
     def close(self) -> None:
         """End all links, after what waits to be sent has had a second to go."""

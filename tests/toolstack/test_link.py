@@ -1,7 +1,10 @@
 """Messages between nodes: small ones at once, large ones in the background, and a lost node is an event."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from link_nodes import HOST, SECRET, lost, message, nodes, wait_until
@@ -11,6 +14,7 @@ from toolstack.link_events import FrameError, LinkError, PeerLostError, Received
 from toolstack.link_frames import LARGEST, PAYLOAD
 
 MIB = 1 << 20
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_message_arrives_as_it_was_sent() -> None:
@@ -128,6 +132,19 @@ def test_who_only_sends_learns_of_a_loss_too() -> None:
         with pytest.raises(PeerLostError, match="node 1: "):
             send_on()
         assert lost(first.receive(5))[0] == 1
+
+
+def test_a_node_that_is_killed_is_lost_at_once() -> None:
+    with Endpoint(0, HOST, SECRET) as end:
+        program = (f"from toolstack.link import Endpoint; import time; end = Endpoint(1, {HOST!r}, {SECRET!r}); "
+                   f"end.connect(0, {end.address!r}); end.send(0, 'here'); time.sleep(60)")
+        with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as process:
+            assert end.receive(30) == (1,)
+            assert message(end.receive(5)) == "here"
+            process.kill()
+            killed = time.monotonic()
+            assert lost(end.receive(10))[0] == 1
+            assert time.monotonic() - killed < 5
 
 
 def test_a_node_that_waits_for_ever_wakes_when_its_endpoint_is_closed() -> None:

@@ -8,10 +8,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from link_nodes import HOST, SECRET, closed, message, stranger, wait_until
+from link_nodes import HOST, SECRET, closed, message, nodes, stranger, wait_until
 
 from toolstack.link import Endpoint
-from toolstack.link_events import HandshakeError, LinkError
+from toolstack.link_events import HandshakeError, LinkError, PeerLost, Received
+from toolstack.link_frames import whole
 from toolstack.link_handshake import answer, greet, new_secret, welcome
 
 
@@ -132,10 +133,28 @@ def test_strangers_who_say_nothing_keep_nobody_waiting() -> None:
     assert all("was refused" in line for line in lines)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(st.binary(min_size=1, max_size=300), st.binary(max_size=100).map(whole)))
+def test_a_node_that_talks_nonsense_is_lost_and_nobody_else(data: bytes) -> None:
+    """It has the secret, and then sends anything."""
+    with nodes(2) as (end, friend), stranger(end) as sock:
+        greet(sock, SECRET, 7, 0)
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        assert end.receive(5) == (7,)
+        events: list[object] = []
+        while not isinstance(events[-1:] and events[-1], PeerLost):
+            events.append(end.receive(5))
+        assert all(isinstance(event, Received) and event.peer == 7 for event in events[:-1])
+        assert closed(sock)
+        friend.send(0, "still here")
+        assert message(end.receive(5)) == "still here"
+
+
 def test_a_wrong_secret_is_said_on_both_sides() -> None:
     lines: list[str] = []
     with Endpoint(0, HOST, SECRET, report=lines.append) as end, Endpoint(1, HOST, new_secret()) as other:
-        with pytest.raises(LinkError, match="node 0 at .*: the listener does not know this run's secret"):
+        with pytest.raises(LinkError, match=r"node 0 at .*: the listener does not know this run's secret"):
             other.connect(0, end.address)
         wait_until(lambda: bool(lines))
     assert len(lines) == 1
