@@ -76,7 +76,7 @@ class Group:
 
     def take(self, message: Any) -> None:
         """The baton has come."""
-        self._replica.apply(Delta(*message))
+        self._replica.apply(Delta.read(message))
 
 
 @dataclass(frozen=True)

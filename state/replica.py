@@ -10,13 +10,16 @@ to a node, whichever way the baton goes round.
 
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from state.cells import ENTRY, Cells, PythonCells
 from state.ranges import Range, Ranges
 
 _CHANGE = Struct("<QQQIIIi")
 """A range in a delta: turn of this change, turn when added, offset, length, first cell, uses (0: removed), home."""
+
+
+_LAST_TURN = 1 << 63
 
 
 class DeltaError(ValueError):
@@ -28,7 +31,7 @@ class NotHolderError(RuntimeError):
 
 
 class Delta(NamedTuple):
-    """What a node lacks, when it gets the baton.  Every field is what msgpack takes: `Delta(*message)` reads one."""
+    """What a node lacks, when it gets the baton.  msgpack takes it as it is, and `read` takes it from msgpack."""
 
     turn: int
     """The sender's turn, which is over."""
@@ -48,6 +51,18 @@ class Delta(NamedTuple):
     def pieces(self) -> int:
         """How many pieces `data` consists of."""
         return len(self.cells) // ENTRY.size
+
+    @classmethod
+    def read(cls, message: object) -> Self:
+        """A delta that came as a message.  Raises DeltaError."""
+        if not isinstance(message, list | tuple) or len(message) != len(cls._fields):
+            raise DeltaError("the message is no delta")
+        delta = cls(*message)
+        kinds = (int, bool, dict, bytes, bytes, bytes, bytes)
+        if not all(isinstance(value, kind) for value, kind in zip(delta, kinds, strict=True)) or not all(
+                isinstance(number, int) for seen in delta.seen.items() for number in seen):
+            raise DeltaError("the message is no delta")
+        return delta
 
 
 class Replica:
@@ -114,8 +129,11 @@ class Replica:
         return Delta(turn, new, seen, ranges, changes, index, data)
 
     def apply(self, delta: Delta) -> None:
-        """Take the baton with what came with it.  Raises DeltaError."""
-        if self.holding or not isinstance(delta.turn, int) or delta.turn <= self.turn:
+        """Take the baton with what came with it.
+
+        Raises DeltaError; the shared bytes are then as they were, but the sender is not to be believed any more.
+        """
+        if self.holding or not self.turn < delta.turn < _LAST_TURN:
             raise DeltaError(f"node {self._node} at turn {self.turn} cannot take a baton of turn {delta.turn}")
         if delta.whole:
             self._begin()

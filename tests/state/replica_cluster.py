@@ -60,7 +60,7 @@ class Cluster:
         """The baton goes to another node, packed as it goes over the link."""
         message = msgpack.packb(self.replica.collect(node))
         self.messages.append(message)
-        delta = Delta(*msgpack.unpackb(message, strict_map_key=False))
+        delta = Delta.read(msgpack.unpackb(message, strict_map_key=False))
         self.replicas[node].apply(delta)
         self.holder = node
         return delta

@@ -1,11 +1,13 @@
 """What travels with the baton: what the next node lacks, and nothing else."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from replica_cluster import SIZE, Cluster
 
 from domains.native_cells import cells_factory
 from state.cells import ENTRY, Cells, PythonCells
-from state.replica import DeltaError, NotHolderError, Replica
+from state.replica import Delta, DeltaError, NotHolderError, Replica
 
 NATIVE = cells_factory()
 PAGE = 4096
@@ -168,6 +170,23 @@ def test_a_delta_that_does_not_fit_is_refused_and_writes_nothing(cells: type[Cel
     with pytest.raises(DeltaError):
         cluster.replicas[0].apply(delta)
     assert bytes(cluster.buffers[0]) == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=st.one_of(
+    st.lists(st.none() | st.integers() | st.binary(max_size=90), max_size=8),
+    st.tuples(st.integers(-2, 5), st.booleans(), st.dictionaries(st.integers(-1, 2), st.integers(-1, 4), max_size=3),
+              st.binary(max_size=80), st.binary(max_size=80), st.binary(max_size=36), st.binary(max_size=130))))
+def test_no_message_does_anything_but_harm_its_sender(cells: type[Cells], messages: object) -> None:
+    cluster = Cluster(2, [cells])
+    cluster.share(PAGE, 100)
+    cluster.hand_over(1)
+    cluster.hand_over(0)
+    before = bytes(cluster.buffers[1])
+    try:
+        cluster.replicas[1].apply(Delta.read(messages))
+    except DeltaError:
+        assert bytes(cluster.buffers[1]) == before
 
 
 def test_who_is_left_goes_on_from_what_it_last_had(cells: type[Cells]) -> None:

@@ -68,7 +68,7 @@ class Member:
             if holder != self.node:
                 continue
             if not self.replica.holding:
-                self.replica.apply(Delta(*self.next_event(Received).message))
+                self.replica.apply(Delta.read(self.next_event(Received).message))
             if turn < len(way) - NODES:
                 write(self.memory, random.Random(turn))
             if after is not None:
@@ -92,7 +92,7 @@ class Member:
         return shared_digest(self.memory)
 
     def take(self):
-        self.replica.apply(Delta(*self.next_event(Received).message))
+        self.replica.apply(Delta.read(self.next_event(Received).message))
         return shared_digest(self.memory)
 
 
