@@ -64,7 +64,9 @@ class Listener:
                 sock.close()
                 return
             if len(self._unproven) >= _UNPROVEN:
-                _shut(next(iter(self._unproven)))
+                oldest = next(iter(self._unproven))
+                del self._unproven[oldest]
+                _shut(oldest)
             self._unproven[sock] = where
         try:
             threading.Thread(target=self._prove, args=(sock, where), name="link-handshake", daemon=True).start()
