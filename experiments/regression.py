@@ -9,6 +9,7 @@ import numpy
 
 from experiments.confidence import LEVEL, t_quantile
 
+_SPARE = 2
 _SINGULAR = 1e10
 """A condition number from which columns are the same but for rounding."""
 
@@ -60,7 +61,8 @@ class Fit:
 
 
 def fit(names: Sequence[str], rows: Sequence[Sequence[float]], y: Sequence[float]) -> Fit | None:
-    """The best fit of positive `y`; None where there are too few measurements to tell how good it is."""
+    """The best fit of positive `y`; None where there are too few measurements to tell how good it is: two more than
+    coefficients, for with one more the interval is a dozen times what the only residual is."""
     columns, target = numpy.array(rows, float).reshape(len(y), len(names)), numpy.array(y, float)
     if len(y) <= 1 or not (target > 0).all():
         return None
@@ -70,7 +72,7 @@ def fit(names: Sequence[str], rows: Sequence[Sequence[float]], y: Sequence[float
     for size in range(len(names), 0, -1):
         for kept in combinations(range(len(names)), size):
             part = weighted[:, kept]
-            if len(y) <= size or numpy.linalg.cond(part) > _SINGULAR:
+            if len(y) < size + _SPARE or numpy.linalg.cond(part) > _SINGULAR:
                 continue
             found, *_ = numpy.linalg.lstsq(part, numpy.ones(len(y)), rcond=None)
             error = float(numpy.square(1 - part @ found).sum())

@@ -148,15 +148,14 @@ def _memory(point: Point, plan: HostPlan, options: RunOptions, watch: Watch) -> 
 
 def _look_at_memory(point: Point) -> list[Measured]:
     me = os.getpid()
-    everybody = [me, *descendants(me)]
-    actors = [me] if point.runtime == "local" else domain_actors()
-    wanted = 1 if point.runtime == "local" else -(-point.domains // point.domains_per_actor)
-    sizes: dict[int, Memory] = {pid: memory_of(pid) for pid in dict.fromkeys((*everybody, *actors))}
+    local = point.runtime == "local"
+    actors = [] if local else domain_actors()
+    sizes: dict[int, Memory] = {pid: memory_of(pid) for pid in dict.fromkeys((me, *descendants(me), *actors))}
     found = [Measured("total_pss", sum(size.pss for size in sizes.values()), "B")]
-    if len(actors) == wanted:  # others may run a host, too: then it cannot be told whose actors they are
-        mine = [sizes[actor] for actor in actors]
-        found.append(Measured("actor_pss", sum(size.pss for size in mine) / wanted, "B"))
-        found.append(Measured("actor_own", sum(size.own for size in mine) / wanted, "B"))
+    if not local and len(actors) == -(-point.domains // point.domains_per_actor):
+        mine = [sizes[actor] for actor in actors]  # where there are more, it cannot be told whose they are
+        found.append(Measured("actor_pss", sum(size.pss for size in mine) / len(mine), "B"))
+        found.append(Measured("actor_own", sum(size.own for size in mine) / len(mine), "B"))
     return found
 
 
@@ -168,10 +167,13 @@ def _check(report: RunReport, watch: Watch) -> None:
 
 def main() -> int:
     """Do what standard input asks for; the exit status."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # whoever waits for us was killed: so are we
-    request = json.loads(sys.stdin.read())
     stop = Stop()
     with stop.on_signals():
+        # Who waits for us may be killed: then nobody wants this any more.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        text = sys.stdin.read()
+        if not text or os.getppid() != (request := json.loads(text))["parent"]:
+            return 1
         try:
             measured = measure(Point(**request["point"]), address=request["address"], timeout=request["timeout"],
                                spawned=request["spawned"], stop=stop)

@@ -7,10 +7,12 @@ from typing import Any
 
 from experiments.drawing import drawing, save
 from experiments.scaling_analysis import Analysis, Curve, Kind
-from experiments.scaling_lines import COLOURS, NOT_RUN, finish, ideal, line, measured, modelled
+from experiments.scaling_lines import BEYOND, COLOURS, NOT_RUN, finish, ideal, limit, line, measured, modelled, told
 from experiments.scaling_shapes import SHAPES
 
 _MARKS = "osD^v*"
+_ASIDE = 0.03
+"""Parts of x between shapes that would hide each other."""
 _NODES = (1, 2, 4, 8, 16, 32)
 _MIB = 1 << 20
 
@@ -68,6 +70,8 @@ def _throughput(analysis: Analysis, file: Path) -> list[Path]:
                 ideal(axis, analysis, curve, colour)
                 modelled(axis, analysis, curve, 1, colour)
             axis.set_yscale("log")
+            limit(axis, [value for curve in mine for value in (
+                *told(analysis, curve), analysis.ideal(curve, analysis.place(curve.kind, curve.sizes[-1] * BEYOND)))])
             finish(axis, f"{shape}: {SHAPES[shape].what}", SHAPES[shape].unit, mine)
         _legend(axes[len(shapes)], analysis)
         for axis in axes[len(shapes) + 1:]:
@@ -87,19 +91,21 @@ def _quantities(analysis: Analysis, file: Path, quantities: Sequence[Quantity]) 
                 _panel(axis, analysis, quantity, [curve for curve in curves if curve.kind == kind], kind)
         handles = {label: handle for axis in grid.ravel()
                    for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+        shapes = [shape for shape in analysis.shapes if shape in handles]
+        figure.legend([handles[shape] for shape in shapes], shapes, loc="outside lower center", ncols=len(shapes),
+                      frameon=False)
         return save(figure, file)
 
 
 def _panel(axis: Any, analysis: Analysis, quantity: Quantity, curves: Sequence[Curve], kind: Kind) -> None:
     for curve in curves:
         place = analysis.shapes.index(curve.shape)
-        measured(axis, curve, quantity.scale, COLOURS[place], curve.shape, _MARKS[place])
+        measured(axis, curve, quantity.scale, COLOURS[place], curve.shape, _MARKS[place], _ASIDE * (place - 2))
         modelled(axis, analysis, curve, quantity.scale, COLOURS[place])
     if not curves:
         axis.set_axis_off()
         return
-    axis.set_ylim(bottom=0)
+    limit(axis, [value for curve in curves for value in told(analysis, curve)], quantity.scale)
     goes_on = any(analysis.model(curve.shape, kind, quantity.metric) for curve in curves)
     finish(axis, f"{quantity.title}\n{kind}", "", curves, goes_on=goes_on)
 

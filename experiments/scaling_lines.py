@@ -1,5 +1,6 @@
 """What is drawn into a panel of `experiments.scaling_figures`."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,16 +13,18 @@ BEYOND = 4
 NOT_RUN = "extrapolated: not run"
 
 
-def measured(axis: Any, curve: Curve, scale: float, colour: str, label: str = "", mark: str = "o") -> None:
-    """Means, with their confidence."""
+def measured(axis: Any, curve: Curve, scale: float, colour: str, label: str = "", mark: str = "o",
+             aside: float = 0) -> None:
+    """Means, with their confidence; no interval for what was run once.  `aside` moves them, by a part of x."""
     found = curve.summaries()
     means = [each.mean / scale for each in found.values()]
-    errors = [[(each.mean - each.low) / scale for each in found.values()],
-              [(each.high - each.mean) / scale for each in found.values()]]
-    if axis.get_yscale() != "log":  # a negative time or size is none
-        errors[0] = [min(error, mean) for error, mean in zip(errors[0], means, strict=True)]
-    axis.errorbar(list(found), means, yerr=errors, fmt=mark, markersize=4, capsize=2.5, linewidth=1, color=colour,
-                  label=label or None)
+    known = [each.values > 1 for each in found.values()]
+    down = [(each.mean - max(0.0, each.low)) / scale if several else math.nan
+            for each, several in zip(found.values(), known, strict=True)]
+    up = [(each.high - each.mean) / scale if several else math.nan
+          for each, several in zip(found.values(), known, strict=True)]
+    axis.errorbar([size * (1 + aside) for size in found], means, yerr=[down, up], fmt=mark, markersize=4, capsize=2.5,
+                  linewidth=1, color=colour, label=label or None)
 
 
 def ideal(axis: Any, analysis: Analysis, curve: Curve, colour: str) -> None:
@@ -71,3 +74,18 @@ def finish(axis: Any, title: str, unit: str, curves: Sequence[Curve], goes_on: b
     axis.set_xlabel("domains")
     axis.set_ylabel(unit)
     axis.set_title(title, fontsize=9)
+
+
+def limit(axis: Any, values: Sequence[float], scale: float = 1) -> None:
+    """Have all of `values` in sight, and no more of bands that are wider than all of them."""
+    least, most = min(values) / scale, max(values) / scale
+    if axis.get_yscale() == "log":
+        axis.set_ylim(least / 3, most * 3)
+    else:
+        axis.set_ylim(0, most * 1.25 or 1)
+
+
+def told(analysis: Analysis, curve: Curve, beyond: int = BEYOND) -> list[float]:
+    """What was measured, and what the model says up to `beyond` times the largest size."""
+    said = (analysis.predict(curve, size) for size in _sizes(curve, beyond))
+    return [each.mean for each in curve.summaries().values()] + [each.value for each in said if each is not None]

@@ -24,11 +24,13 @@ def run_point(point: Point, *, address: str | None, timeout: float) -> list[Meas
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
         with Path(folder, "words").open("w+") as words:
+            spawned = time.monotonic()
             # A session of its own: Ctrl-C is for us, who end it in order.
             child = subprocess.Popen([sys.executable, "-m", "experiments.scaling_child", str(answer)], cwd=ROOT,
                                      stdin=subprocess.PIPE, stdout=words, stderr=subprocess.STDOUT, text=True,
                                      start_new_session=True)
-            request = {"point": point.to_json(), "address": address, "timeout": timeout, "spawned": time.monotonic()}
+            request = {"point": point.to_json(), "address": address, "timeout": timeout, "spawned": spawned,
+                       "parent": os.getpid()}
             try:
                 child.communicate(json.dumps(request), timeout + _START)
             except subprocess.TimeoutExpired:
