@@ -135,9 +135,10 @@ def _weak_scaling(axis: Any, analysis: Analysis, curve: Curve) -> None:
             axis.plot([kind.nodes], [ran.summaries()[each * kind.nodes].mean], "o", color=COLOURS[0])
     end = nodes[-1] * 1.3
     axis.axvspan(1.2, end, color="0.94", zorder=0)
-    axis.text(0.97, 0.05, f"{NOT_RUN}, but for the dots", transform=axis.transAxes, ha="right", color="0.45",
+    axis.text(0.97, 0.05, f"{NOT_RUN}, but for points", transform=axis.transAxes, ha="right", color="0.45",
               style="italic")
     axis.set(xscale="log", yscale="log", xlim=(0.8, end), xlabel="nodes", ylabel=SHAPES[curve.shape].unit)
+    limit(axis, [found.value for _, found in said])
     axis.set_xticks(nodes, [str(count) for count in nodes])
     axis.minorticks_off()
     axis.set_title(f"{curve.shape}, {each} domains a node\n{curve.kind}", fontsize=9)

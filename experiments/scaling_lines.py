@@ -80,7 +80,12 @@ def limit(axis: Any, values: Sequence[float], scale: float = 1) -> None:
     """Have all of `values` in sight, and no more of bands that are wider than all of them."""
     least, most = min(values) / scale, max(values) / scale
     if axis.get_yscale() == "log":
+        from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
         axis.set_ylim(least / 3, most * 3)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.yaxis.set_minor_locator(NullLocator())
     else:
         axis.set_ylim(0, most * 1.25 or 1)
 

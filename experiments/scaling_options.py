@@ -14,7 +14,7 @@ FULL: Mapping[str, Any] = {
     "shapes": list(SHAPES), "domains": [1, 2, 4, 8, 16, 32], "runtime": ["local", "ray"], "nodes": [1],
     "per_actor": [1], "pcpus": [0], "repeats": 5, "work": 1.0, "timeout": 120.0,
 }
-QUICK: Mapping[str, Any] = {**FULL, "domains": [1, 2, 4, 8, 16], "runtime": ["local"], "repeats": 2, "work": 0.2}
+QUICK: Mapping[str, Any] = {**FULL, "domains": [1, 2, 4, 8, 16], "runtime": ["local"], "repeats": 3, "work": 0.2}
 _EPILOG = """\
 A list has commas; "4...64" in it goes on by doubling.  Ctrl-C ends it; --resume goes on.  Exit status: 0 everything was
 measured; 1 something could not be; 2 a mistake on the command line; 130 it was interrupted.
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--shapes", type=_list(_one_of(tuple(SHAPES))), metavar="LIST", help=f"of {', '.join(SHAPES)}; default: all")
     add("--domains", type=_list(_whole(1)), metavar="LIST", help="how many domains; default 1...32, quick 1...16")
-    add("--repeats", type=_whole(1), metavar="N", help="runs of each; default 5, quick 2")
+    add("--repeats", type=_whole(1), metavar="N", help="runs of each; default 5, quick 3")
     add("--runtime", type=_list(_one_of(("local", "ray"))), metavar="LIST", help="default local,ray; quick local")
     add("--per-actor", type=_list(_whole(1)), metavar="LIST", help="domains a Ray actor; default 1")
     add("--pcpus", type=_list(_whole(1)), metavar="LIST", help="domains that a node runs at once; default: its cores")

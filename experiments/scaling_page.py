@@ -9,11 +9,12 @@ from experiments.confidence import Summary
 from experiments.regression import Estimate
 from experiments.results import number
 from experiments.scaling_analysis import Analysis, Curve
-from experiments.scaling_figures import COSTS, LINK, TURNS, Drawn
+from experiments.scaling_figures import COSTS, LINK, TURNS, Drawn, Quantity
 from experiments.scaling_model import BASE, MEANINGS
 from experiments.scaling_shapes import SHAPES
 
 TITLE = "Domus: how it scales"
+_ROUND_TRIPS = Quantity("round_trips_per_s", "round trips/s")
 _SIZES = (64, 256, 1000)
 _NODES = (2, 8, 32)
 _CAPTIONS = {
@@ -24,8 +25,8 @@ _CAPTIONS = {
     "turns": "Hand-overs and fairness. Virtual time apart: the most that was seen, at any look, between the domain "
              "that had run most and the one that had run least of those that do the same.",
     "link": "What goes over the link between nodes for a hand-over.",
-    "cluster": "Extrapolated to clusters: as many domains on each node, more nodes. No cluster of these sizes was run, "
-               "but for those with a dot.",
+    "cluster": "Extrapolated to clusters: as many domains on each node, more nodes. Dashes and band: the model; dots in "
+               "a line: ideal. No cluster of these sizes was run, but for those with a point.",
 }
 
 
@@ -43,7 +44,7 @@ def write(file: Path, analysis: Analysis, drawn: Sequence[Drawn], facts: Mapping
     if facts["load"] >= 0.5:
         parts.append(html.paragraph("Other programs ran when this began, so that figures are worse than they are.",
                                     warning=True))
-    for section in (_shapes, _figures, _throughput, _others, _models, _extrapolation):
+    for section in (_shapes, _figures, _models, _extrapolation, _throughput, _others):
         parts += section(analysis, drawn)
     parts += _facts(facts)
     draft = file.with_name(f".{file.name}.draft")
@@ -52,7 +53,9 @@ def write(file: Path, analysis: Analysis, drawn: Sequence[Drawn], facts: Mapping
 
 
 def _shapes(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
-    yield html.table(("shape", "what", "one operation", "groups that share nothing, of 16 domains"),
+    yield html.paragraph("Hosts of more and more domains, in several shapes: how fast they work, what they cost, and "
+                         "what a model that is fitted to that says of larger ones.")
+    yield html.table(("shape", "what", "operations", "groups that share nothing, of 16 domains"),
                      [(shape.name, shape.what, shape.operation, str(shape.groups(16)))
                       for shape in map(SHAPES.__getitem__, analysis.shapes)])
     yield html.paragraph("Groups that share nothing can run at once, on as many processors as there are. Ideal is the "
@@ -82,8 +85,8 @@ def _throughput(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
 
 
 def _others(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
-    yield html.heading("Costs, hand-overs, fairness")
-    quantities = [quantity for quantity in (*COSTS, *TURNS, *LINK) if any(analysis.curves(quantity.metric))]
+    yield html.heading("Round trips, costs, hand-overs, fairness")
+    quantities = [quantity for quantity in (_ROUND_TRIPS, *COSTS, *TURNS, *LINK) if any(analysis.curves(quantity.metric))]
     rows = []
     for shape in analysis.shapes:
         for kind in analysis.kinds:
