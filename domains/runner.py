@@ -35,12 +35,14 @@ class Runner:
 
     `hand_over(process)` gives the baton away and returns when this process has it again, or when the run has ended.
     `serve()` does what was asked of the hypervisor's process; None in the others.  `wait_until(ns)` sleeps until the
-    host's clock says so, or less (only where time is the host's).
+    host's clock says so, or less (only where time is the host's).  `marked()` is called before anybody runs beyond
+    `HostTable.mark`, which it has to move; None in processes other than the hypervisor's.
     """
 
     def __init__(self, hv: Hypervisor, mine: Mapping[VcpuRow, Vcpu], hand_over: Callable[[int], None],
-                 serve: Callable[[], None] | None, wait_until: Callable[[int], None]) -> None:
-        self._hv, self._mine = hv, mine
+                 serve: Callable[[], None] | None, wait_until: Callable[[int], None],
+                 marked: Callable[[], None] | None = None) -> None:
+        self._hv, self._mine, self._marked = hv, mine, marked
         self._hand_over, self._serve, self._wait_until = hand_over, serve, wait_until
 
     def run(self) -> Outcome:
@@ -48,21 +50,28 @@ class Runner:
         hv = self._hv
         host, sched, due, process = hv.host, hv.sched, hv.vcpus.due, hv.vcpus.process
         virtual, mine = hv.clock.virtual, self._mine
-        outcome, request, stop = host.outcome, host.request, host.stop
+        outcome, request, stop, mark = host.outcome, host.request, host.stop, host.mark
         while not outcome[0]:
+            if hv.to_destroy:
+                hv.reap()
             if request[0]:
                 if self._serve is None:
                     self._hand_over(HYPERVISOR)
-                    continue
-                request[0] = 0
-                self._serve()
-            if hv.to_destroy:
-                hv.reap()
+                else:
+                    request[0] = 0
+                    self._serve()
+                continue
             if stop[0] or not host.alive[0]:
                 return self._end(Outcome.STOPPED if host.alive[0] else Outcome.FINISHED)
             row = sched.pick()
             if row is None:
                 return self._end(Outcome.DEADLOCK)
+            if (due[row] if virtual else hv.clock.now()) >= mark[0]:
+                if self._marked is None:
+                    self._hand_over(HYPERVISOR)
+                else:
+                    self._marked()
+                continue
             vcpu = mine.get(row)
             if vcpu is None:
                 self._hand_over(process[row])

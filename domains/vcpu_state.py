@@ -72,7 +72,7 @@ def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, proc
     (state,) = processors
     turns = Turns()
     vcpus = {row: PvVcpu(hv, row, meter, turns) for row in rows}
-    turns.engine_of().enter(hv.pv.nested_root(vcpus[rows[0]].domid))
+    turns.current.enter()
     for vcpu in vcpus.values():
         vcpu.install_exits()
     turns.restore(TurnsState(EngineState(*state[0]), *state[1:]))

@@ -60,7 +60,7 @@ T = TypeVar("T", bound=Table)
 class HostTable(Table):
     """One row: what concerns the whole host."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "mark": "Q"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
     request: "memoryview[int]"
@@ -69,6 +69,8 @@ class HostTable(Table):
     """How the run ended (`domains.runner.Outcome`); 0 while it goes on."""
     alive: "memoryview[int]"
     """Domains that the run waits for and that have not ended."""
+    mark: "memoryview[int]"
+    """When the hypervisor's process wants the baton before anybody runs further (a checkpoint), or NEVER."""
 
 
 class StoreTable(Table):

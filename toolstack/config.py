@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -119,6 +120,22 @@ class MachineConfig(_Model):
     """The version that guests are told, 4.N."""
 
 
+class CheckpointConfig(_Model):
+    every: Duration
+    """How often, in the host's time: `10s`."""
+    directory: FileName = "checkpoints"
+    """Where to, relative to the configuration file; it is made where it is not there."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """How many of this host are left there, the newest."""
+
+    @field_validator("every")
+    @classmethod
+    def _takes_time(cls, value: int) -> int:
+        if not value:
+            raise ValueError("expected a time above 0, got 0")
+        return value
+
+
 class InputConfig(_Model):
     """One step.  What it has of `expect`, `after` and `send` is done in this order."""
 
@@ -176,6 +193,8 @@ class HostConfig(_Model):
     """What everything random is drawn from."""
     clock: ClockConfig = ClockConfig()
     machine: MachineConfig = MachineConfig()
+    checkpoint: CheckpointConfig | None = None
+    """Take checkpoints, from which `launch.py --restore` goes on."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
     """Python files that add hypercalls, relative to the configuration file."""
     domains: Annotated[dict[Name, DomainConfig], Field(min_length=1)]

@@ -14,7 +14,7 @@ from toolstack import checks, mistakes, quantities, yaml_lines
 from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
-from toolstack.plan import ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
+from toolstack.plan import CheckpointPlan, ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
 
 Locate = Callable[[Problem], Problem]
 
@@ -61,9 +61,14 @@ class Configuration:
             name=self.name, seed=config.seed if seed is None else seed,
             clock=_clock(config, clock or config.clock.mode), memory=config.machine.memory or wanted,
             xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
-            domains=tuple(domains), expect=expect,
+            domains=tuple(domains), expect=expect, checkpoint=self._checkpoint(),
         )  # fmt: skip
 
+    def _checkpoint(self) -> CheckpointPlan | None:
+        wanted = self.config.checkpoint
+        if wanted is None:
+            return None
+        return CheckpointPlan(wanted.every, self.images.path(wanted.directory), wanted.keep)
 
     def located(self, error: ConfigError) -> ConfigError:
         """A mistake that a runtime found, about one of the plan's domains, with its line in the file."""

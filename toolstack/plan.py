@@ -50,6 +50,16 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPlan:
+    """When to take checkpoints, and where to."""
+
+    every_ns: int
+    directory: Path
+    keep: int = 2
+    """How many of this host are left there, the newest."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     name: str
     seed: int
@@ -63,6 +73,7 @@ class HostPlan:
     """In order of domid, from 1 without gaps."""
     expect: Mapping[str, Expectation]
     """By domain name; every domain has one."""
+    checkpoint: CheckpointPlan | None = None
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""
