@@ -280,7 +280,8 @@ class Engine:
 
     def save(self, private: int = 0) -> EngineState:
         """The processor, between two runs, with `private` bytes of the engine's own pages."""
-        assert not self._running and self._parked is None
+        assert not self._running
+        assert self._parked is None
         return EngineState(self.q.tobytes(), self.interrupt_request[0], self.int_vector[0],
                            self.low[PRIVATE:PRIVATE + private])
 

@@ -344,7 +344,8 @@ class Vcpu:
 
     def save(self) -> VcpuState:
         """What is kept here between two slices and lies neither in the host's bytes nor in the engine."""
-        assert not self._unsettled and self._parked_exits is None and not self._touched[0], "saved within a slice"
+        within = self._unsettled or self._parked_exits is not None or self._touched[0]
+        assert not within, "saved within a slice"
         return VcpuState(self._fresh, self._refresh, self.width)
 
     def restore(self, state: VcpuState) -> None:

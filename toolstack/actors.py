@@ -9,7 +9,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +24,11 @@ from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
+from toolstack.checkpoint import Checkpoint
+from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
+from toolstack.checkpointer import Checkpointer, restore_host
 from toolstack.console import Console
-from toolstack.errors import HostError
+from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import HostPlan
@@ -38,6 +41,8 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+
+Ask = Callable[[Sequence[int]], Sequence[DomainPart | None]]
 
 
 @dataclass(frozen=True)
@@ -151,32 +156,60 @@ class _Member:
 class HypervisorActor(_Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
-    def __init__(self, plan: HostPlan, trace: bool = False) -> None:
+    def __init__(self, plan: HostPlan, trace: bool = False, saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
-        self._boot = time.monotonic_ns()
-        super().__init__(plan, mmap.mmap(self._file, size), HYPERVISOR, self._boot, trace)
+        self._memory, self._saved, self._trace = mmap.mmap(self._file, size), saved, trace
+        self._failure: CheckpointError | None = None
+        try:
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._memory, traced=trace)
+        except CheckpointError as error:  # who raised it here would be one of Ray's that died
+            self._failure = error
+            return
+        super().__init__(plan, self._memory, HYPERVISOR, self._boot, trace)
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
-        create_domains(self.hv, plan)
+        if saved is None:
+            create_domains(self.hv, plan)
         for index, domain in enumerate(plan.domains):
             for row in vcpus_of(self.hv, Domid(domain.domid)):
                 self.hv.vcpus.process[row] = index + 1
         self.batons.word[HYPERVISOR] = 1
 
     def attachment(self) -> Attachment:
-        """What domain actors attach with."""
+        """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
+        if self._failure is not None:
+            raise self._failure
         return Attachment(f"/proc/{os.getpid()}/fd/{self._file}", self._boot)
 
-    def run(self) -> Outcome:
-        """All domains are loaded: let them run, and serve until the run has ended."""
-        start_domains(self.hv, self._plan)
-        self._jobs.begin()
+    def run(self, ask: Ask) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
+
+        `ask(domids)` gives what `DomainActor.save` of each does, None where the domain's actor died.
+        """
         try:
-            return Runner(self.hv, {}, self._hand_over, self._jobs.serve, lambda time_ns: None).run()
+            if self._saved is None:
+                start_domains(self.hv, self._plan)
+            keeper = Checkpointer(self.hv, self._plan, self._file, self._memory, lambda: self._collect(ask),
+                                  traced=self._trace)
+            keeper.begin(self._saved)
+            self._jobs.begin()
+            return Runner(self.hv, {}, self._hand_over, self._jobs.serve, lambda time_ns: None, keeper.take).run()
         finally:
             self._leave()
+
+    def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
+        """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
+        domids = [domain.domid for domain in self._plan.domains]
+        found: dict[int, DomainPart] = {}
+        for domid, part in zip(domids, ask(domids), strict=True):
+            if part is None:
+                if self.hv.domains.state[domid] != DomainState.DEAD:
+                    return None
+                part = save_domain(self.hv, Domid(domid), {}, self.io, [])
+            found[domid] = part
+        return found
 
     def stop(self) -> None:
         """End the run after the current slice."""
@@ -224,8 +257,12 @@ class DomainActor(_Member):
         self._meter = BlockMeter(load_fast_path())
         selfcheck(self._meter)
 
-    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
-        """Map the host's memory, and load domain number `me` - 1 of the plan.  Raises ConfigError, HostError."""
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False,
+               part: DomainPart | None = None) -> None:
+        """Map the host's memory, and load domain number `me` - 1 of the plan, or restore it from its `part`.
+
+        Raises ConfigError, HostError.
+        """
         try:
             with open(attachment.path, "r+b", buffering=0) as file:
                 memory = mmap.mmap(file.fileno(), buffer_size(plan))
@@ -233,7 +270,17 @@ class DomainActor(_Member):
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
         super().__init__(plan, memory, me, attachment.boot, trace)
         self._domain = plan.domains[me - 1]
-        self._vcpus: dict[VcpuRow, Vcpu] = build_domain(self.hv, plan.name, self._domain, self._meter)
+        self._vcpus: dict[VcpuRow, Vcpu]
+        if part is None:
+            self._vcpus = build_domain(self.hv, plan.name, self._domain, self._meter)
+        else:
+            pieces = self.pieces.setdefault(self._domain.domid, [])
+            self._vcpus = restore_domain(self.hv, self._domain, part, self.io, pieces, self._meter)
+
+    def save(self) -> DomainPart:
+        """What this process keeps of its domain.  To be asked for by who has the baton."""
+        domid = self._domain.domid
+        return save_domain(self.hv, Domid(domid), self._vcpus, self.io, self.pieces.get(domid, []))
 
     def run(self) -> Result:
         """Take turns until the run has ended."""

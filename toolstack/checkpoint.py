@@ -1,7 +1,7 @@
 """Checkpoints: a directory with all that a host is at one moment, and how it is written and read.
 
-`memory` is the host's shared bytes (`toolstack.memory_image`), `manifest` the rest: the plan, what each domain's process
-keeps, and what both files must be to be believed.  A directory gets its name when it is complete.
+`memory` is the host's shared bytes (`toolstack.memory_image`), `manifest` the rest: the plan, what each domain's
+process keeps, and what both files must be to be believed.  A directory gets its name when it is complete.
 """
 
 import hashlib
@@ -16,11 +16,10 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped, unused-ignore]
 import unicorn
-from pydantic import TypeAdapter, ValidationError
 
 from domains import envlayout
 from hypervisor.host_state import HostShape
-from toolstack.errors import HostError
+from toolstack.errors import CheckpointError
 from toolstack.memory_image import Facts, ImageError, read_image, write_image
 from toolstack.plan import HostPlan
 
@@ -30,11 +29,9 @@ _DIGITS = 15
 """Of the microseconds in a directory's name: thirty years."""
 
 
-class CheckpointError(HostError):
-    """A checkpoint that cannot be used.  One line, which names it."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"checkpoint {str(path)!r}: {why}")
+def unusable(path: Path, why: str) -> CheckpointError:
+    """The error that says why a checkpoint cannot be used."""
+    return CheckpointError(f"checkpoint {str(path)!r}: {why}")
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,13 @@ class Checkpoint:
     @cached_property
     def plan(self) -> HostPlan:
         """The host's plan.  Raises CheckpointError."""
+        from pydantic import TypeAdapter, ValidationError  # actors get the plan, and do without
+
         try:
             return TypeAdapter(HostPlan).validate_python(self.body["plan"])
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise CheckpointError(self.path, f"its plan is not one of this version ({where})") from None
+            raise unusable(self.path, f"its plan is not one of this version ({where})") from None
 
     @property
     def time(self) -> int:
@@ -66,14 +65,14 @@ class Checkpoint:
     def load(self, memory: memoryview, shape: HostShape) -> None:
         """Fill a new host's memory, all of it zero.  Raises CheckpointError."""
         if self.body["layout"] != layout(shape):
-            raise CheckpointError(self.path, "it was taken by another version of this program")
+            raise unusable(self.path, "it was taken by another version of this program")
         try:
             with (self.path / MEMORY).open("rb") as file:
                 read_image(file, Facts(*self.body["memory"]), memory[:shape.size])
         except OSError as error:
-            raise CheckpointError(self.path, f"cannot read its memory: {error.strerror}") from None
+            raise unusable(self.path, f"cannot read its memory: {error.strerror}") from None
         except ImageError as error:
-            raise CheckpointError(self.path, f"its memory cannot be used: {error}") from None
+            raise unusable(self.path, f"its memory cannot be used: {error}") from None
 
 
 def layout(shape: HostShape) -> str:
@@ -133,8 +132,15 @@ def _sync(descriptor: int) -> None:
 
 
 def check(directory: Path) -> None:
-    """Make a directory for checkpoints, and see that it can be written to.  Raises OSError."""
+    """Make a directory for checkpoints, see that it can be written to, and clear up after who died writing to it.
+
+    Raises OSError.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        draft = re.fullmatch(rf"\..+-[0-9]{{{_DIGITS}}}\.([0-9]+)(\.old)?", path.name)
+        if draft and not Path("/proc", draft[1]).exists():
+            shutil.rmtree(path, ignore_errors=True)
     draft = directory / f".probe.{os.getpid()}"
     draft.mkdir()
     draft.rmdir()
@@ -172,13 +178,13 @@ def read(given: Path) -> Checkpoint:
             checkpoints = written(path)
             hosts = {checkpoint.name[:-_DIGITS - 1] for checkpoint in checkpoints}
             if len(hosts) > 1:
-                raise CheckpointError(given, f"there are some of several hosts ({', '.join(sorted(hosts))}): name one")
+                raise unusable(given, f"there are some of several hosts ({', '.join(sorted(hosts))}): name one")
             if not checkpoints:
-                raise CheckpointError(given, "there is none")
+                raise unusable(given, "there is none")
             path = checkpoints[0]
         raw = (path / MANIFEST).read_bytes()
     except OSError as error:
-        raise CheckpointError(given, (error.strerror or str(error)).lower()) from None
+        raise unusable(given, (error.strerror or str(error)).lower()) from None
     return Checkpoint(path, _body(path, raw))
 
 
@@ -188,13 +194,13 @@ def _body(path: Path, raw: bytes) -> Mapping[str, Any]:
     try:
         head = unpacker.unpack()
         if not isinstance(head, dict) or head.get("format") != FORMAT:
-            raise CheckpointError(path, "it is none")
+            raise unusable(path, "it is none")
         if head.get("version") != VERSION:
-            raise CheckpointError(path, f"it has version {head.get('version')}; expected {VERSION}")
+            raise unusable(path, f"it has version {head.get('version')}; expected {VERSION}")
         if hashlib.sha256(raw[unpacker.tell():]).digest() != head.get("sha256"):
-            raise CheckpointError(path, "it is damaged or cut off")
+            raise unusable(path, "it is damaged or cut off")
         body = unpacker.unpack()
     except (ValueError, msgpack.exceptions.UnpackException):
-        raise CheckpointError(path, "it is none, or damaged") from None
+        raise unusable(path, "it is none, or damaged") from None
     assert isinstance(body, dict)
     return body

@@ -68,6 +68,11 @@ def restore_domain(hv: Hypervisor, plan: DomainPlan, part: DomainPart, output: O
     return vcpus
 
 
+def console_lines(part: DomainPart) -> list[str]:
+    """The lines that a domain had printed."""
+    return list(part["console"][1]) if part["console"] is not None else []
+
+
 def file_hashes(plan: HostPlan) -> dict[str, bytes]:
     """SHA-256 of the files that a host was made of, by path: of the kernels, and of the user's hypercalls."""
     hashes = {}

@@ -12,7 +12,7 @@ from abi.types import NEVER
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.hypervisor import Hypervisor
 from toolstack import checkpoint
-from toolstack.checkpoint import Checkpoint, CheckpointError
+from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, file_hashes
 from toolstack.errors import HostError
 from toolstack.plan import HostPlan
@@ -89,9 +89,9 @@ def restore_host(saved: Checkpoint, memory: mmap.mmap, *, traced: bool) -> int:
     now = file_hashes(plan)
     for path in plan.hypercalls:  # their code runs on, so it must be what it was
         if now.get(str(path)) != saved.body["files"].get(str(path)):
-            raise CheckpointError(saved.path, f"{str(path)!r} is not there any more, or has changed since")
+            raise checkpoint.unusable(saved.path, f"{str(path)!r} is not there any more, or has changed since")
     if traced and not saved.body["traced"]:
-        raise CheckpointError(saved.path, "no trace was kept until then, so none can be written")
+        raise checkpoint.unusable(saved.path, "no trace was kept until then, so none can be written")
     view = memoryview(memory)[:shape.size]
     saved.load(view, shape)
     host = HostState(view, shape).table(HostTable)

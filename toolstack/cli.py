@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from toolstack import arguments as command_line
 from toolstack import expect
-from toolstack.errors import ConfigError, HostError
+from toolstack.errors import CheckpointError, ConfigError, HostError
 from toolstack.images import Programs
 from toolstack.log import log
 from toolstack.plan import HostPlan
@@ -115,7 +115,7 @@ def _configuration(arguments: Namespace, programs: Programs | None) -> "Configur
 def _run(runtime: Runtime, plan: HostPlan, options: RunOptions, terminal: Terminal) -> RunReport:
     try:
         return runtime.run(plan, options, terminal)
-    except ConfigError:
+    except (ConfigError, CheckpointError):
         raise
     except KeyboardInterrupt:  # the second Ctrl-C
         return RunReport(plan.name, "interrupted", {})

@@ -41,10 +41,12 @@ def write_image(target: BinaryIO, descriptor: int, memory: memoryview) -> Facts:
     """Write `memory`, which maps the start of the open file `descriptor`.  Raises OSError."""
     compress = zstandard.ZstdCompressor(level=_LEVEL).compress
     sha256, content, size = hashlib.sha256(), 0, 0
-    for number in _chunks(descriptor, len(memory)):
+    for number, spans in _chunks(descriptor, len(memory)):
         piece = memory[number * CHUNK:(number + 1) * CHUNK]
         pages: Any = numpy.frombuffer(piece, numpy.uint64).reshape(-1, PAGE_SIZE // 8)
-        there = pages.any(axis=1)
+        there = numpy.zeros(len(pages), bool)
+        for start, end in spans:
+            there[start:end] = pages[start:end].any(axis=1)
         if not there.any():
             continue
         kept = piece if there.all() else pages[there].tobytes()
@@ -83,9 +85,25 @@ def _sha256(source: BinaryIO) -> tuple[bytes, int]:
     return sha256.digest(), size
 
 
-def _chunks(descriptor: int, size: int) -> Iterator[int]:
-    """The numbers of the chunks that may hold anything."""
-    done, at = 0, 0
+def _chunks(descriptor: int, size: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """The chunks that may hold anything, each with the spans of its pages in which that is."""
+    number, spans = 0, list[tuple[int, int]]()
+    for start, end in _extents(descriptor, size):
+        while start < end:
+            if start // _PAGES != number and spans:
+                yield number, spans
+                spans = []
+            number = start // _PAGES
+            until = min(end, (number + 1) * _PAGES)
+            spans.append((start - number * _PAGES, until - number * _PAGES))
+            start = until
+    if spans:
+        yield number, spans
+
+
+def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Pages, from and to, that are no holes of the file."""
+    at = 0
     while at < size:
         try:
             start = os.lseek(descriptor, at, os.SEEK_DATA)
@@ -94,6 +112,5 @@ def _chunks(descriptor: int, size: int) -> Iterator[int]:
                 return
             raise
         at = os.lseek(descriptor, start, os.SEEK_HOLE)
-        first = max(done, start // CHUNK)
-        done = max(done, -(-min(at, size) // CHUNK))
-        yield from range(first, done)
+        if start < size:
+            yield start // PAGE_SIZE, -(-min(at, size) // PAGE_SIZE)

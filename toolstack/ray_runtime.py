@@ -7,6 +7,8 @@ through shared memory: see `toolstack.actors` and `domains.baton`.
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -19,6 +21,7 @@ from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
@@ -72,7 +75,10 @@ class _Session:
         self._plan, self._options, self._sink = plan, options, sink
         self._names = {domain.domid: domain.name for domain in plan.domains}
         self._trace = options.trace_path is not None
-        self._consoles: dict[int, list[str]] = {domain.domid: [] for domain in plan.domains}
+        self._saved = options.restore
+        self._consoles: dict[int, list[str]] = {
+            domain.domid: [] if self._saved is None else console_lines(self._saved.domain(domain.domid))
+            for domain in plan.domains}
         self._lost: set[int] = set()
         self._results: dict[int, Result] = {}
         self._hypervisor: Any = None
@@ -98,13 +104,16 @@ class _Session:
         plan = self._plan
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
         # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(plan, self._trace)
+        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
+            plan, self._trace, self._saved)
         for domain in plan.domains:
             name = domain_name(plan.name, domain.name)
             self._domains[domain.domid] = actor(DomainActor).options(name=name).remote()
         attachment = self._get(self._hypervisor.attachment.remote())
-        self._get([self._domains[domain.domid].attach.remote(plan, index + 1, attachment, self._trace)
-                   for index, domain in enumerate(plan.domains)])
+        self._get([self._domains[domain.domid].attach.remote(
+            plan, index + 1, attachment, self._trace,
+            None if self._saved is None else self._saved.domain(domain.domid))
+            for index, domain in enumerate(plan.domains)])
 
     def _get(self, references: Any) -> Any:
         try:
@@ -122,7 +131,7 @@ class _Session:
         runs = {self._domains[domid].run.remote(): domid for domid in self._domains}
         for actor in (self._hypervisor, *self._domains.values()):
             self._outputs[actor.lines.remote()] = actor
-        hypervisor = self._hypervisor.run.remote()
+        hypervisor = self._hypervisor.run.remote(partial(_saved_parts, dict(self._domains)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
@@ -181,6 +190,10 @@ class _Session:
             return Outcome(ray.get(reference))
         except RayActorError as error:
             raise HostError(f"the hypervisor's actor died: {_one_line(error)}") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, HostError):
+                raise error.cause from None
+            raise
 
     def _report(self, domain: DomainPlan) -> DomainReport:
         result = self._results.get(domain.domid)
@@ -202,6 +215,18 @@ class _Session:
         for actor in (*self._domains.values(), self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
+
+
+def _saved_parts(actors: Mapping[int, Any], domids: Sequence[int]) -> list[DomainPart | None]:
+    """What each domain's actor keeps of it, for a checkpoint; None from one that died.  Called in an actor."""
+    references = [actors[domid].save.remote() for domid in domids]
+    parts: list[DomainPart | None] = []
+    for reference in references:
+        try:
+            parts.append(ray.get(reference))
+        except RayActorError:
+            parts.append(None)
+    return parts
 
 
 def _one_line(error: Exception) -> str:
