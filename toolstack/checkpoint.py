@@ -138,8 +138,8 @@ def check(directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     for path in directory.iterdir():
-        draft = re.fullmatch(rf"\..+-[0-9]{{{_DIGITS}}}\.([0-9]+)(\.old)?", path.name)
-        if draft and not Path("/proc", draft[1]).exists():
+        left = re.fullmatch(rf"\..+-[0-9]{{{_DIGITS}}}\.([0-9]+)(\.old)?", path.name)
+        if left and not Path("/proc", left[1]).exists():
             shutil.rmtree(path, ignore_errors=True)
     draft = directory / f".probe.{os.getpid()}"
     draft.mkdir()

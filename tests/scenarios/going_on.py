@@ -37,7 +37,7 @@ def several(folder: Path) -> Iterator[Checkpoint]:
     """Some checkpoints of a run, the first and the last of all."""
     paths = written(folder)[::-1]
     step = max(1, len(paths) // MOST)
-    return map(read, {path: None for path in [*paths[::step], paths[-1]]})
+    return map(read, dict.fromkeys([*paths[::step], paths[-1]]))
 
 
 def check(plan: HostPlan, folder: Path, times: int) -> None:

@@ -157,7 +157,8 @@ def test_hypercalls_that_changed_since_are_told(kept, tmp_path, capsys):
     added = tmp_path / "greet.py"
     added.write_text(Path("configs/hypercalls/greet.py").read_text())
     (tmp_path / "one.yaml").write_text(
-        "checkpoint: {every: 1us, directory: out}\nhypercalls: [greet.py]\ndomains: {first_steps: {kernel: first_steps}}\n")
+        "checkpoint: {every: 1us, directory: out}\nhypercalls: [greet.py]\n"
+        "domains: {first_steps: {kernel: first_steps}}\n")
     assert main(["--runtime", "local", "--quiet", str(tmp_path / "one.yaml")]) == 0
     capsys.readouterr()
     added.write_text(added.read_text() + "# changed\n")

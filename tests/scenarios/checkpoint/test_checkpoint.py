@@ -114,7 +114,7 @@ def test_host_time_goes_on_from_where_it_was(host: Host, tmp_path: Path) -> None
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["two_guests", "mixed", "clockwatch"])
+@pytest.mark.parametrize("name", ["two_guests", "mixed"])
 def test_ray_takes_them_and_goes_on_from_them(ray_started: None, configs: Path, tmp_path: Path, name: str) -> None:
     plan = load(str(configs / f"{name}.yaml")).plan()
     whole = run(plan)
