@@ -5,9 +5,7 @@ there (32 bytes), the length of what follows (u32), and these pages, as a zstd f
 not read either, for a sparse file says where that is.
 """
 
-import errno
 import hashlib
-import os
 from collections.abc import Iterator
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
@@ -16,6 +14,7 @@ import numpy
 import zstandard
 
 from abi.types import PAGE_SIZE
+from state.sparse import data_pages
 
 CHUNK = 1 << 20
 """Bytes that are compressed together."""
@@ -88,7 +87,7 @@ def _sha256(source: BinaryIO) -> tuple[bytes, int]:
 def _chunks(descriptor: int, size: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """The chunks that may hold anything, each with the spans of its pages in which that is."""
     number, spans = 0, list[tuple[int, int]]()
-    for start, end in _extents(descriptor, size):
+    for start, end in data_pages(descriptor, size):
         while start < end:
             if start // _PAGES != number and spans:
                 yield number, spans
@@ -99,18 +98,3 @@ def _chunks(descriptor: int, size: int) -> Iterator[tuple[int, list[tuple[int, i
             start = until
     if spans:
         yield number, spans
-
-
-def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Pages, from and to, that are no holes of the file."""
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(descriptor, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole is left
-                return
-            raise
-        at = os.lseek(descriptor, start, os.SEEK_HOLE)
-        if start < size:
-            yield start // PAGE_SIZE, -(-min(at, size) // PAGE_SIZE)

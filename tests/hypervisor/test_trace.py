@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypervisor.trace import FOLD_AT, Kind, Record, Trace, joined_records, records, run_digest
@@ -67,6 +67,7 @@ def test_records_are_found_across_the_pieces_that_the_sink_gets():
         list(joined_records([*pieces, b"x"]))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 3 * FOLD_AT), max_size=6), st.integers(0, 6))
 def test_the_digest_depends_on_the_stream_alone(sizes, saved_after):
     """Neither on how the bytes came, nor on a trace that is saved and goes on elsewhere."""

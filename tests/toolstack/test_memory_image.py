@@ -2,7 +2,7 @@ import io
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolstack.memory_image import CHUNK, Facts, ImageError, read_image, write_image
@@ -47,6 +47,7 @@ def again(file, facts):
     return memory
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.integers(0, SIZE // PAGE - 1), st.binary(min_size=1, max_size=PAGE), max_size=40))
 def test_memory_comes_back_as_it_was(mapped, pages):
     descriptor, memory = mapped()
