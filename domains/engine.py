@@ -8,7 +8,7 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unicorn import UC_ARCH_X86, UC_HOOK_BLOCK, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc
 from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TLB_FLUSH
@@ -66,17 +66,6 @@ _FLUSH_PAGE = uclib.tlb_flush_page_x86_64  # nor uc_ctl, but the library exports
 
 _INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
 _ARITHMETIC, _DIRECTION = 0x8D5, 0x400
-
-
-class EngineState(NamedTuple):
-    """A processor between two runs."""
-
-    words: bytes
-    """CPUX86State, as far as `envlayout` has it: registers, hidden segments, FPU and SSE, MSRs, intercepts."""
-    interrupt_request: int
-    int_vector: int
-    private: bytes
-    """The engine's own pages from PRIVATE on, as many as are in use."""
 
 
 class EngineError(RuntimeError):
@@ -277,24 +266,6 @@ class Engine:
     def cancel_interrupt(self) -> None:
         """Withdraw the request."""
         self.interrupt_request[0] &= ~env.INTERRUPT_VIRQ
-
-    def save(self, private: int = 0) -> EngineState:
-        """The processor, between two runs, with `private` bytes of the engine's own pages."""
-        assert not self._running
-        assert self._parked is None
-        return EngineState(self.q.tobytes(), self.interrupt_request[0], self.int_vector[0],
-                           self.low[PRIVATE:PRIVATE + private])
-
-    def restore(self, state: EngineState) -> None:
-        """Put a saved processor into an engine that is in guest mode.  Raises ValueError where it does not fit."""
-        words = self.q.cast("B")
-        if len(state.words) != len(words) or len(state.private) > PRIVATE_END - PRIVATE:
-            raise ValueError("expected the state of a processor")
-        words[:] = state.words
-        self.interrupt_request[0], self.int_vector[0] = state.interrupt_request, state.int_vector
-        self.low[PRIVATE:PRIVATE + len(state.private)] = state.private
-        self.flush_tlb()
-        self.forget_code()
 
     @property
     def fault_address(self) -> int:

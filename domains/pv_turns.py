@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from abi.types import VcpuRow
-from domains.engine import Engine, EngineState
+from domains.engine import Engine
+from domains.engine_state import EngineState, restore_engine, save_engine
 
 if TYPE_CHECKING:
     from domains.pv_vcpu import PvVcpu
@@ -68,7 +69,7 @@ class Turns:
 
     def save(self) -> TurnsState:
         """All processors, between two slices."""
-        return TurnsState(self.engine_of().save(), self.current.vcpu, dict(self._states), self.pristine)
+        return TurnsState(save_engine(self.engine_of()), self.current.vcpu, dict(self._states), self.pristine)
 
     def restore(self, state: TurnsState) -> None:
         """Go on with processors that were saved, in an engine that is in guest mode.
@@ -81,7 +82,7 @@ class Turns:
         size = self.engine_of().q.nbytes
         if any(len(words) != size for words in (self.pristine, *self._states.values())):
             raise ValueError("expected the state of a processor")
-        self.engine_of().restore(state.engine)
+        restore_engine(self.engine_of(), state.engine)
 
     def engine_of(self) -> Engine:
         """The engine; not before a vCPU has joined."""

@@ -14,7 +14,7 @@ from domains import delivery, hypercall_page
 from domains import envlayout as env
 from domains.cpuid import ENGINE_FEATURES, Cpuid, xen_leaves
 from domains.delivery import IF, TF, Delivery, TripleFault
-from domains.engine import EngineState
+from domains.engine_state import EngineState, restore_engine, save_engine
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RIP, RSI
 from domains.fast_calls import FastCalls
 from domains.msr import MsrFault, Msrs
@@ -116,12 +116,12 @@ class PvhVcpu(Vcpu):
         """The processor between two slices, and how it stands with absent memory."""
         assert not self._restarted
         absent = self.null_mmio.save()
-        return self.engine.save(absent[0]), absent
+        return save_engine(self.engine, absent[0]), absent
 
     def resume(self, processor: EngineState, absent: tuple[int, int]) -> None:
         """Enter guest mode in a state that was saved.  Raises ValueError where it is none."""
         self._enter()
-        self.engine.restore(processor)
+        restore_engine(self.engine, processor)
         self.null_mmio.restore(absent)
 
     # -- going on after an emulated instruction

@@ -11,7 +11,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped, unused-ignore]
 
 from abi.types import VcpuRow
-from domains.engine import EngineState
+from domains.engine_state import EngineState
 from domains.native import BlockMeter
 from domains.pv_start import initialise
 from domains.pv_turns import Turns, TurnsState

@@ -1,7 +1,7 @@
 """Which bytes have changed since one last looked, by comparison with a copy: for memory that is sent while it is used.
 
 The engine's stores leave no mark anywhere, and asking the kernel for one would cost a fault a page.  Comparing reads
-memory at its full speed: 64 MiB take about 20 ms (`python -m experiments.dirty_scan`).
+memory at its full speed: 64 MiB take about 20 ms (`python -m experiments.checkpoint_cost`).
 """
 
 from collections.abc import Iterable

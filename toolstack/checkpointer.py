@@ -69,7 +69,7 @@ class Checkpointer:
         except OSError as error:
             hv.io.log(f"no checkpoint at {now / 1e9:.6f} s: {error.strerror or error}")
             return
-        hv.io.log(f"checkpoint at {now / 1e9:.6f} s: {path.name}, {facts.content >> 10} KiB")
+        hv.io.log(f"checkpoint at {now / 1e9:.6f} s: {path.name}, {facts.content / 2**20:.1f} MiB")
 
     def _now(self) -> int:
         hv = self._hv

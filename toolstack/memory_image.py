@@ -61,6 +61,7 @@ def write_image(target: BinaryIO, descriptor: int, memory: memoryview) -> Facts:
 
 def read_image(source: BinaryIO, facts: Facts, memory: memoryview) -> None:
     """Fill `memory`, which is all zero, from an image.  Raises ImageError, OSError."""
+    source.seek(0)
     if _sha256(source) != (facts.sha256, facts.size):
         raise ImageError("it is damaged or cut off")
     decompress = zstandard.ZstdDecompressor().decompress

@@ -42,7 +42,6 @@ def image_of(descriptor, memory):
 
 def again(file, facts):
     memory = bytearray(SIZE)
-    file.seek(0)
     read_image(file, facts, memoryview(memory))
     return memory
 
@@ -85,7 +84,6 @@ def test_an_image_of_a_larger_memory_is_refused(mapped):
     descriptor, memory = mapped()
     memory[SIZE - 1] = 1
     file, facts = image_of(descriptor, memory)
-    file.seek(0)
     with pytest.raises(ImageError, match="another memory"):
         read_image(file, facts, memoryview(bytearray(3 * CHUNK)))
 
