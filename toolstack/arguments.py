@@ -20,8 +20,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     given = [arguments.config, arguments.kernel, arguments.restore]
     if given.count(None) != 2:
-        both = "" if given.count(None) == 3 else ", not both" if arguments.restore is None else ", and no other of them"
-        parser.error(f"expected a configuration file, --kernel or --restore{both}")
+        more = "" if given.count(None) == 3 else ", one of them alone"
+        parser.error(f"expected a configuration file, --kernel or --restore{more}")
     if arguments.restore is not None:
         for option in ("clock", "seed"):
             if getattr(arguments, option) is not None:

@@ -54,6 +54,12 @@ def _vcpus(value: int, info: ValidationInfo) -> int:
     return value
 
 
+def _mapping(value: object) -> object:
+    if value is None:
+        raise ValueError("expected a mapping, got nothing")
+    return value
+
+
 def _pattern(value: str) -> str:
     if len(value) > 2 and value.startswith("/") and value.endswith("/"):
         try:
@@ -193,7 +199,7 @@ class HostConfig(_Model):
     """What everything random is drawn from."""
     clock: ClockConfig = ClockConfig()
     machine: MachineConfig = MachineConfig()
-    checkpoint: CheckpointConfig | None = None
+    checkpoint: Annotated[CheckpointConfig | None, BeforeValidator(_mapping)] = None
     """Take checkpoints, from which `launch.py --restore` goes on."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
     """Python files that add hypercalls, relative to the configuration file."""
