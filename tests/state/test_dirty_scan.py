@@ -44,8 +44,8 @@ def test_sending_what_changed_keeps_a_copy_equal(wanted, rounds, sparse):
             copy[offset:offset + length] = memory[offset:offset + length]
         for offset, length in wanted:
             assert copy[offset:offset + length] == memory[offset:offset + length]
-        pages = sum(-(-(offset + length) // PAGE) - offset // PAGE for offset, length in changed)
-        assert pages <= len({at // PAGE for at, _ in done if memory[at] != before[at]})
+        pages = {page for offset, length in changed for page in range(offset // PAGE, -(-(offset + length) // PAGE))}
+        assert pages <= {at // PAGE for at, _ in done if memory[at] != before[at]}
     assert scan.scan() == []
     os.close(descriptor)
 

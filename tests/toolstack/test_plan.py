@@ -216,6 +216,7 @@ def test_a_size_that_is_shown_is_read_as_the_same(mebibytes: int) -> None:
 def test_checkpoints_go_where_the_configuration_is(tmp_path: Path) -> None:
     file = tmp_path / "host.yaml"
     file.write_text("checkpoint: {every: 1.5s}\ndomains: {writer: {kernel: writer}}\n")
-    assert load(str(file), FakePrograms()).plan().checkpoint == CheckpointPlan(1_500_000_000, tmp_path / "checkpoints", 2)
+    found = load(str(file), FakePrograms()).plan().checkpoint
+    assert found == CheckpointPlan(1_500_000_000, tmp_path / "checkpoints", 2)
     file.write_text("domains: {writer: {kernel: writer}}\n")
     assert load(str(file), FakePrograms()).plan().checkpoint is None
