@@ -15,6 +15,7 @@ from abi.types import PAGE_SIZE, Domid
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import FrameTable
+from hypervisor.groups import GroupTable
 from hypervisor.heap import HeapTable
 from hypervisor.host_state import HostState, HostTable, StoreTable
 from hypervisor.hvm_params import ParamTable, UpcallVectorTable
@@ -44,7 +45,7 @@ BY_VCPU: frozenset[type[Table]] = frozenset((
     VcpuTable, UpcallVectorTable, VirqTable, PvVcpuTable, TrapTable, GdtFrameTable, LdtFrameTable))
 """Each vCPU has an equal share of the rows, in order."""
 BY_DOMAIN: frozenset[type[Table]] = frozenset((
-    DomainTable, HeapTable, MemoryTable, P2mTable, ParamTable, AssistTable, WatchdogTable, PortSpaceTable,
+    DomainTable, HeapTable, GroupTable, MemoryTable, P2mTable, ParamTable, AssistTable, WatchdogTable, PortSpaceTable,
     EventChannelTable, GrantDomainTable, GrantFrameTable, ActiveTable, MaptrackTable, PvDomainTable, PvNestedTable))
 """Each domain has an equal share of the rows, in order of domid."""
 FOR_ALL: frozenset[type[Table]] = frozenset((HostTable, PvHostTable, StoreTable))

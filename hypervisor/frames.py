@@ -35,6 +35,9 @@ INVALID_M2P = (1 << 64) - 1
 """In `gfn`: the owner does not see the frame (INVALID_M2P_ENTRY)."""
 
 
+_HOST = Domid(0)
+
+
 class FrameTable(Table):
     """A row a frame.  All zero is a free frame, so that a large table of a sparse file costs only what is used.
 
@@ -89,7 +92,7 @@ class Frames:
         self._refs[mfn] = 1
         return mfn
 
-    def allocate_table(self, domid: Domid = Domid(0)) -> Mfn:
+    def allocate_table(self, domid: Domid = _HOST) -> Mfn:
         """One zeroed frame below 4 GiB that no guest sees, from what the hypervisor has for a domain, or for all.
 
         Raises XenError(ENOMEM).

@@ -26,6 +26,7 @@ from grants.tables import (
 )
 from hypervisor.event_channel_tables import PORTS, EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import FrameTable
+from hypervisor.groups import GroupTable
 from hypervisor.heap import LARGE, HeapTable
 from hypervisor.hvm_params import ROWS_A_DOMAIN, ParamTable, UpcallVectorTable
 from hypervisor.memory import MemoryTable, pool_share
@@ -59,7 +60,8 @@ T = TypeVar("T", bound=Table)
 class HostTable(Table):
     """One row: what concerns the whole host."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "mark": "Q"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "alone": "B",
+                                             "horizon": "Q", "window": "Q", "round": "Q", "topology": "I", "mark": "Q"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
     request: "memoryview[int]"
@@ -68,8 +70,18 @@ class HostTable(Table):
     """How the run ended (`domains.runner.Outcome`); 0 while it goes on."""
     alive: "memoryview[int]"
     """Domains that the run waits for and that have not ended."""
+    alone: "memoryview[int]"
+    """There is one sharing group: nobody has to wait for the end of a round."""
+    horizon: "memoryview[int]"
+    """Nanoseconds of system time at which the round ends (`hypervisor.rounds`)."""
+    window: "memoryview[int]"
+    """Nanoseconds that the round lasts."""
+    round: "memoryview[int]"
+    """How many rounds there were."""
+    topology: "memoryview[int]"
+    """How often the sharing groups changed."""
     mark: "memoryview[int]"
-    """When the hypervisor's process wants the baton before anybody runs further (a checkpoint), or NEVER."""
+    """When the hypervisor's process wants to end the round (for a checkpoint), or NEVER."""
 
 
 class StoreTable(Table):
@@ -109,7 +121,7 @@ class HostShape:
         domains, vcpus = self.domains, self.vcpus
         return [
             (FrameTable, self.frames), (HostTable, 1), (DomainTable, domains), (VcpuTable, vcpus), (HeapTable, domains),
-            (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
+            (GroupTable, domains), (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
             (UpcallVectorTable, vcpus), (AssistTable, domains), (WatchdogTable, domains),
             (PortSpaceTable, domains), (VirqTable, vcpus * NR_VIRQS), (EventChannelTable, domains * PORTS),
             (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),

@@ -22,6 +22,7 @@ from hypervisor.dispatch import Dispatcher
 from hypervisor.event_channel import EventChannels
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import Frames, FrameTable
+from hypervisor.groups import Groups, GroupTable
 from hypervisor.heap import Heap, HeapTable
 from hypervisor.host_state import FIRST_FRAME, HostState, HostTable
 from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
@@ -31,6 +32,7 @@ from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
+from hypervisor.rounds import Rounds
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
@@ -83,7 +85,7 @@ class Hypervisor:
         self.host = table(HostTable)
         self.domains, self.vcpus = table(DomainTable), table(VcpuTable)
         self.trace = Trace(trace_sink)
-        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable))
+        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable), horizon=self.host.horizon)
         heap = Heap(self.arena, table(FrameTable), table(HeapTable), scrub)
         self.frames = Frames(table(FrameTable), heap, self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
@@ -97,6 +99,13 @@ class Hypervisor:
                                   (TypedPhysmapMapping(self.memory, self.domains, self.pv),
                                    PvMapping(self.arena.u64, self.domains, self.pv, self._vcpu_of), NoHostMapping()))
         self.grants.copies.may_write = self.pv.types.may_write
+        self.groups = Groups(table(GroupTable), self.domains, self.vcpus, table(EventChannelTable),
+                             table(PortSpaceTable), table(GrantDomainTable), table(MaptrackTable))
+        self.grants.set_require(self.groups.require)
+        self.events.require, self.events.ports.loosened = self.groups.require, self.groups.loosen
+        self.serve_store: Callable[[Domid], None] = lambda domid: None
+        """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
+        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self._serve_store)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -129,7 +138,7 @@ class Hypervisor:
         """Make a new host of zeroed bytes."""
         self.frames.format(FIRST_FRAME, self.state.shape.pool)
         self.sched.format()
-        self.host.mark[0] = NEVER
+        self.host.mark[0] = self.host.horizon[0] = NEVER
 
     # -- what handlers ask for (hypervisor.host.Host and the others' protocols)
 
@@ -142,6 +151,11 @@ class Hypervisor:
         if self.domains.width[domid] != width:
             self.domains.width[domid] = width
             self.write_wallclock(domid)
+
+    def join(self, row: VcpuRow, other: Domid) -> None:
+        """The current vCPU's call goes on in the next round, in one group with domain `other`."""
+        self.groups.wish(row, other)
+        self.sched.defer(row)
 
     def local_events_need_delivery(self, call: Call) -> bool:
         """Would the calling vCPU take an upcall at once, if it went on now?"""
@@ -157,7 +171,16 @@ class Hypervisor:
         self.drain_console(domid)
 
     def _store_event(self, domid: Domid, port: Port) -> None:
-        """Nobody serves the store: a toolstack puts `xenstore.store.Store` here."""
+        """A domain has notified the store, which concerns all: it is served at the end of the round, unless it is
+        alone, or this is the end of a round (or nothing runs yet)."""
+        current = self.sched.current
+        if self.host.alone[0] or current is None or not current:
+            self.serve_store(domid)
+        elif not self.groups.table.store[domid]:
+            self.groups.table.store[domid] = self.vcpus.local_time[current] + 1
+
+    def _serve_store(self, domid: Domid) -> None:
+        self.serve_store(domid)
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""
@@ -233,9 +256,9 @@ class Hypervisor:
             self.to_destroy.append(domid)
 
     def reap(self) -> None:
-        """Destroy the domains that have shut down: their ports close, their grants go, their memory is free.
+        """Release what the domains have that have shut down: their ports close, their grants go, their memory is free.
 
-        The runner calls it between slices, when no engine is inside a guest.
+        The runner calls it between slices, when no engine is inside a guest.  The rest is done at the end of the round.
         """
         while self.to_destroy:
             domid = self.to_destroy.pop()
@@ -244,19 +267,29 @@ class Hypervisor:
             row = VcpuRow(self.domains.vcpu_base[domid])
             reason = self.domains.shutdown_code[domid]
             self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), reason)
-            self.destroy(domid)
+            self.release(domid)
             self.io.ended(domid, reason, self.details.pop(domid, ""))
 
     def destroy(self, domid: Domid) -> None:
-        """Take everything from a domain that does not run any more."""
-        self.domains.state[domid] = DomainState.DEAD
-        for tell in self.destroyed:
-            tell(domid)
+        """Take everything from a domain that does not run any more, at once; for who holds still all others."""
+        self.release(domid)
+        self._bury(domid)
+
+    def release(self, domid: Domid) -> None:
+        """Take from a domain that has shut down what is its own, or its group's."""
+        self.domains.state[domid] = DomainState.SHUTDOWN
+        self.domains.released[domid] = 1
         self.events.close_all(domid)
         self.grants.destroy(domid)
         release_vcpu_infos(self, domid)
         self.pv.destroy(domid)
         self.memory.free_domain(domid)
+
+    def _bury(self, domid: Domid) -> None:
+        """The end of a released domain, which everybody may know."""
+        self.domains.state[domid] = DomainState.DEAD
+        for tell in self.destroyed:
+            tell(domid)
         self.host.alive[0] -= self.domains.awaited[domid]
 
     # -- wiring

@@ -36,7 +36,7 @@ class Output(Protocol):
 def save_domain(hv: Hypervisor, domid: Domid, vcpus: Mapping[VcpuRow, Vcpu], output: Output,
                 pieces: Sequence[bytes]) -> DomainPart:
     """What this process keeps of a domain that it runs, between two turns; `pieces` are those of its trace."""
-    mine = [vcpu for vcpu in vcpus.values() if vcpu.domid == domid]
+    mine = [vcpus[row] for row in vcpus_of(hv, domid) if row in vcpus]
     console = output.consoles.get(domid)
     return {
         "local": local_state.save_domain(hv, domid),

@@ -24,15 +24,15 @@ Collect = Callable[[], Mapping[int, DomainPart] | None]
 class Checkpointer:
     """Takes the checkpoints that `plan` asks for, with the baton, in the hypervisor's process.
 
-    `memory` is the host's, and maps the start of the open file `descriptor`.  `collect()` gives what
-    `checkpoint_parts.save_domain` gives for each domain, by domid; None where one cannot be had.
+    `descriptor` is the open file that is the host's memory.  `collect()` gives what `checkpoint_parts.save_domain`
+    gives for each domain, by domid; None where one cannot be had.
     """
 
-    def __init__(self, hv: Hypervisor, plan: HostPlan, descriptor: int, memory: mmap.mmap, collect: Collect, *,
+    def __init__(self, hv: Hypervisor, plan: HostPlan, descriptor: int, collect: Collect, *,
                  traced: bool) -> None:
         self._hv, self._plan, self._descriptor, self._collect, self._traced = hv, plan, descriptor, collect, traced
         self._shape = shape_of(plan)
-        self._memory = memoryview(memory)[:self._shape.size]
+        self._memory = memoryview(mmap.mmap(descriptor, self._shape.size))
         self._files = file_hashes(plan) if plan.checkpoint is not None else {}
 
     def begin(self, saved: Checkpoint | None) -> None:
@@ -78,10 +78,10 @@ class Checkpointer:
         return min(hv.vcpus.due)
 
 
-def restore_host(saved: Checkpoint, memory: mmap.mmap, *, traced: bool) -> int:
-    """Fill a new host's memory with that of a checkpoint.  When it was booted, by this machine's monotonic clock.
+def restore_host(saved: Checkpoint, descriptor: int, *, traced: bool) -> int:
+    """Fill a new host's memory, the open file `descriptor`, with that of a checkpoint.
 
-    Raises CheckpointError.
+    Gives when the host was booted, by this machine's monotonic clock.  Raises CheckpointError.
     """
     plan, shape = saved.plan, shape_of(saved.plan)
     now = file_hashes(plan)
@@ -90,7 +90,7 @@ def restore_host(saved: Checkpoint, memory: mmap.mmap, *, traced: bool) -> int:
             raise checkpoint.unusable(saved.path, f"{str(path)!r} is not there any more, or has changed since")
     if traced and not saved.body["traced"]:
         raise checkpoint.unusable(saved.path, "no trace was kept until then, so none can be written")
-    view = memoryview(memory)[:shape.size]
+    view = memoryview(mmap.mmap(descriptor, shape.size))
     saved.load(view, shape)
     host = HostState(view, shape).table(HostTable)
     host.stop[0] = host.request[0] = host.outcome[0] = 0

@@ -10,7 +10,8 @@ import time
 from abi.types import Domid, VcpuRow
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
-from domains.runner import Runner
+from domains.runner import Runner, vcpus_of
+from domains.seat import OnlySeat
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest
@@ -75,7 +76,7 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
     pieces: dict[int, list[bytes]] = {domain.domid: [] for domain in plan.domains}
     io, saved = LocalIo(plan, sink), options.restore
     keep = (lambda domid, data: pieces[domid].append(data)) if options.trace_path is not None else None
-    boot = None if saved is None else restore_host(saved, memory, traced=keep is not None)
+    boot = None if saved is None else restore_host(saved, descriptor, traced=keep is not None)
     hv = make_hypervisor(plan, memory, io, boot=boot, trace_sink=keep)
     if saved is None:
         create_domains(hv, plan)
@@ -92,7 +93,7 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
         return {domain.domid: save_domain(hv, Domid(domain.domid), vcpus, io, pieces[domain.domid])
                 for domain in plan.domains}
 
-    checkpointer = Checkpointer(hv, plan, descriptor, memory, collect, traced=keep is not None)
+    checkpointer = Checkpointer(hv, plan, descriptor, collect, traced=keep is not None)
     checkpointer.begin(saved)
     jobs = Jobs(hv.host)
     timed_out = False
@@ -116,13 +117,11 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
     def wait_until(time_ns: int) -> None:
         time.sleep(min(max(time_ns - hv.clock.now(), 0) / 1e9, _NAP))
 
-    def nobody(process: int) -> None:
-        raise AssertionError(f"there is no process {process}")
-
     jobs.begin()
     options.started(Outside(hv, jobs))
     try:
-        ended = Runner(hv, vcpus, nobody, jobs.serve, wait_until, checkpointer.take).run()
+        seat = OnlySeat(lambda: bool(hv.host.outcome[0]))
+        ended = Runner(hv, vcpus, seat, jobs.serve, wait_until, checkpointer.take).run()
     finally:
         if timer is not None:
             timer.cancel()
@@ -131,7 +130,7 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
     reports = {}
     for domain in plan.domains:
         io.flush(domain.domid)
-        mine = [vcpu for vcpu in vcpus.values() if vcpu.domid == domain.domid]
+        mine = [vcpus[row] for row in vcpus_of(hv, Domid(domain.domid)) if row in vcpus]
         reports[domain.name] = domain_report(hv, domain, io.consoles[domain.domid].lines,
                                              io.details.get(domain.domid, ""), mine)
     digest = run_digest((Domid(domain.domid), domain.name, hv.trace.digest(Domid(domain.domid)))

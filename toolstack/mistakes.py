@@ -8,10 +8,12 @@ from toolstack.config import (
     CheckpointConfig,
     ClockConfig,
     DomainConfig,
+    DomainPlacementConfig,
     ExpectConfig,
     HostConfig,
     InputConfig,
     MachineConfig,
+    PlacementConfig,
 )
 from toolstack.errors import Problem, Where, describe, did_you_mean
 
@@ -21,6 +23,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "int_type": "a whole number",
+    "bool_type": "true or false",
 }
 _NEEDED = {"domains": "a mapping of domains", "kernel": "an ELF file, or a program of guests/",
            "every": "a time such as 10s"}
@@ -62,9 +65,11 @@ def _keys(where: Where) -> list[str]:
     """The keys that the mapping at `where` may have."""
     models: dict[str, type[BaseModel]] = {
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
-        "checkpoint": CheckpointConfig,
+        "checkpoint": CheckpointConfig, "placement": PlacementConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
     if where[:1] == ("domains",) and "input" in where[2:]:
         model = InputConfig
+    if where[:1] == ("domains",) and "placement" in where[2:]:
+        model = DomainPlacementConfig
     return list(model.model_fields)

@@ -19,7 +19,7 @@ from domains.vcpu import Vcpu
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import HostIo, Hypervisor
-from hypervisor.tables import DomainState, GuestKind
+from hypervisor.tables import GuestKind
 from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
 from hypervisor.user_hypercalls import load as load_user_rows
@@ -132,7 +132,7 @@ def domain_report(hv: Hypervisor, domain: DomainPlan, console: list[str], detail
     """The facts about one domain that ran in this process."""
     domid, table = Domid(domain.domid), hv.vcpus
     rows = vcpus_of(hv, domid)
-    ended = hv.domains.state[domid] == DomainState.DEAD
+    ended = bool(hv.domains.released[domid])
     typed = hv.typed.get(domid)
     return DomainReport(
         domain.name, domid, exit_name(hv.domains.shutdown_code[domid]) if ended else "running", details,

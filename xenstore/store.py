@@ -11,7 +11,7 @@ from abi.hvm import HvmParam
 from abi.types import Domid, Port
 from abi.xenstore import XsMessage
 from hypervisor.host_state import StoreTable
-from hypervisor.hypervisor import STORE, Hypervisor
+from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
 from hypervisor.xen_version import domain_handle
 from xenstore.connection import Connection, Message
@@ -33,11 +33,11 @@ class Store:
         self._tree = Tree()
         self._connections: dict[Domid, Connection] = {}
         self._rings: dict[Domid, StoreRing] = {}
-        hv.events.consumers[STORE] = self.event
+        hv.serve_store = self.serve
         hv.destroyed.append(self.release)
         hv.keepers["store"] = self
 
-    def event(self, domid: Domid, port: Port) -> None:
+    def serve(self, domid: Domid) -> None:
         """The guest has notified the store."""
         if self._hv.domains.state[domid] != DomainState.RUNNING:
             return  # it is being built: its page is not there yet

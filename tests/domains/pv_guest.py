@@ -15,6 +15,7 @@ from domains.builder import make_vcpus
 from domains.native import BlockMeter
 from domains.pv_builder import build_pv
 from domains.runner import Outcome, Runner
+from domains.seat import OnlySeat
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
@@ -145,7 +146,7 @@ def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
     hv.sched.shut_down = ends
     timer = threading.Timer(5, lambda: hv.host.stop.__setitem__(0, 1))
     timer.start()
-    outcome = Runner(hv, engines, lambda process: None, None, lambda time: None).run()
+    outcome = Runner(hv, engines, OnlySeat(lambda: bool(hv.host.outcome[0])), None, lambda time: None).run()
     timer.cancel()
     assert outcome == Outcome.FINISHED, io.lines
     return SimpleNamespace(out=result["out"], cr2=int.from_bytes(result["cr2"], "little"), reason=io.reason,

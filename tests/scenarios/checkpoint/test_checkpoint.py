@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 LAUNCH = [sys.executable, str(ROOT / "launch.py"), "--quiet"]
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "ring_demo"])  # which is over in one slice
+@pytest.mark.parametrize("name", names())
 def test_going_on_makes_no_difference(configs: Path, tmp_path: Path, name: str) -> None:
     check(load(str(configs / f"{name}.yaml")).plan(), tmp_path, 20)
 
@@ -49,7 +49,7 @@ def launched(*arguments: object) -> dict[str, object]:
 def test_another_process_goes_on(pair: Path) -> None:
     whole = launched(pair)
     paths = written(pair.parent / "kept")
-    assert len(paths) == 3
+    assert len(paths) >= 3
     for path in paths:
         assert launched("--restore", path) == whole
 
