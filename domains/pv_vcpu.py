@@ -38,6 +38,7 @@ from domains.vmcb import EXIT_BASE, Exit
 from hypervisor.crash import GuestCrash
 from hypervisor.frames import FrameKind
 from hypervisor.p2m import EVERY_PAGE, WRITABLE_TYPES
+from hypervisor.pv_nmi import take_nmi
 from hypervisor.pv_slots import ldt_address
 from hypervisor.pv_tables import VcpuFlag
 
@@ -114,9 +115,21 @@ class PvVcpu(Vcpu):
 
     def run_slice(self) -> None:
         self.turns.take(self)
+        if self._table.nmi[self.vcpu] and not self._deliver_nmi():
+            return
         super().run_slice()
         if self.writes.active:
             self.writes.finish()
+
+    def _deliver_nmi(self) -> bool:
+        """Enter the guest's handler if it is time.  False where that crashed the guest."""
+        if take_nmi(self._table, self._traps_table, self.vcpu):
+            try:
+                self.traps.exception(delivery.NMI)
+            except GuestCrash as error:
+                self.crash(str(error))
+                return False
+        return True
 
     # -- into Xen and back
 
