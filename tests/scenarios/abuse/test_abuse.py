@@ -54,6 +54,15 @@ def test_who_takes_all_that_there_is_takes_it_from_nobody(host, beside, undistur
     assert len({tuple(guest.console) for guest in guests}) == 1, "each gets as much"
 
 
+@pytest.mark.parametrize("ring", [0, 3])
+@pytest.mark.parametrize("wild", [0, 1])
+def test_bytes_that_nobody_wrote_are_run_as_the_processor_would(host, beside, undisturbed, ring, wild):
+    guests = beside("random_code", 2, cmdline=f"count=300 ring={ring} wild={wild}", timeout=4)
+    assert {guest.exit for guest in guests} <= {"poweroff", "reboot", "crash", "running"}  # bytes can be a loop
+    assert {name: host.report.domains[name].digest for name in undisturbed} == undisturbed
+    assert [line for line in host.hypervisor_log if "internal error" in line] == []
+
+
 @pytest.mark.parametrize(("program", "cmdline", "exit"), [
     ("abuse/void", "where=linear", "crash"),
     ("abuse/void", "where=memory", "crash"),
