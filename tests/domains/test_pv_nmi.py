@@ -114,8 +114,9 @@ def test_a_32_bit_kernel_too(folder):
 
 
 def test_a_handler_without_a_stack_is_the_end(folder):
-    source = WIDE.replace("    call send\n    out %rax, 1", f"    mov $24, %eax\n    mov ${SEND}, %edi\n    xor %esi, %esi\n"
-                          "    xor %edx, %edx\n    xor %esp, %esp\n    syscall\n    movq $77, out + 64")
+    inline = (f"    mov $24, %eax\n    mov ${SEND}, %edi\n    xor %esi, %esi\n    xor %edx, %edx\n    xor %esp, %esp\n"
+              "    syscall\n    movq $77, out + 64")
+    source = WIDE.replace("    call send\n    out %rax, 1", inline)
     guest = run(source, folder)
     assert guest.reason == 3
     assert "kernel stack" in guest.detail
