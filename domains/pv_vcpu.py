@@ -38,6 +38,7 @@ from domains.vmcb import EXIT_BASE, Exit
 from hypervisor.crash import GuestCrash
 from hypervisor.frames import FrameKind
 from hypervisor.p2m import EVERY_PAGE, WRITABLE_TYPES
+from hypervisor.pv_nmi import take_nmi
 from hypervisor.pv_slots import ldt_address
 from hypervisor.pv_tables import VcpuFlag
 
@@ -60,6 +61,9 @@ _ARGUMENTS64, _ARGUMENTS32 = (RDI, RSI, RDX, R10, R8, R9), (RBX, RCX, RDX, RSI, 
 _PAUSE, _MOST_SPINS = 1_000, 6
 """Nanoseconds that a PAUSE takes, and how often a loop of them doubles that: 64 us, far less than a quantum.  Several
 vCPUs that wait for one only yield to each other, so without that it would have its turn after a thousand exits."""
+_CONTINUED, _TRAP = 100_000, 1_000
+"""Nanoseconds that a hypercall takes between two of its parts, and an exception, whose handler may well be the next:
+who asks for endless work is not the only one who gets some."""
 
 
 class PvVcpu(Vcpu):
@@ -84,13 +88,14 @@ class PvVcpu(Vcpu):
         self.control = ControlRegisters(self)
         self.emulator = Emulator(self, PvMsrs(self, self.tsc), self.control)
         self._restarted = False
-        self._pause_cycles = self._cycles(_PAUSE)
+        self._pause_cycles, self._continued_cycles = self._cycles(_PAUSE), self._cycles(_CONTINUED)
+        self._trap_cycles = self._cycles(_TRAP)
         if turns.join(self):
             self._hooks = _HOOK(turns.on_syscall), _HOOK(turns.on_sysenter)
             for hook, instruction in zip(self._hooks, (UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER), strict=True):
                 engine.add_hook(UC_HOOK_INSN, hook, None, ctypes.c_int(instruction))
             self.port_hooks = PvPortHooks(self, Ports(lambda data: hv.console_lines.write(self.domid, data)),
-                                          lambda vector, code, address: turns.current.fault(vector, code))
+                                          lambda vector, code, address: turns.current.fault_in_hook(vector, code))
             hv.pv.local_invlpg[self.domid] = self._invlpg
             hv.pv.local_flush[self.domid] = self._flush
 
@@ -120,9 +125,21 @@ class PvVcpu(Vcpu):
 
     def run_slice(self) -> None:
         self.turns.take(self)
+        if self._table.nmi[self.vcpu] and not self._deliver_nmi():
+            return
         super().run_slice()
         if self.writes.active:
             self.writes.finish()
+
+    def _deliver_nmi(self) -> bool:
+        """Enter the guest's handler if it is time.  False where that crashed the guest."""
+        if take_nmi(self._table, self._traps_table, self.vcpu):
+            try:
+                self.traps.exception(delivery.NMI)
+            except GuestCrash as error:
+                self.crash(str(error))
+                return False
+        return True
 
     # -- into Xen and back
 
@@ -210,6 +227,8 @@ class PvVcpu(Vcpu):
         for register, argument in zip(_ARGUMENTS64 if self.width == 64 else _ARGUMENTS32, arguments, strict=False):
             self.q[register] = argument
         self._restarted = True
+        if self._virtual:
+            self._budget[0] -= self._continued_cycles
         self._stop()
 
     def event_deliverable(self) -> bool:
@@ -318,9 +337,22 @@ class PvVcpu(Vcpu):
 
     # -- exceptions
 
+    def charge_trap(self) -> None:
+        """An exception takes time; where no block of code comes that would see it, no time is left."""
+        self._budget[0] -= self._trap_cycles
+        if self._budget[0] < 0:
+            self._stop()
+
     def fault(self, vector: int, error: int | None = None) -> None:
         """Raise an exception in the guest."""
         self.traps.exception(vector, error)
+
+    def fault_in_hook(self, vector: int, error: int | None) -> None:
+        """The same outside `on_exit`."""
+        try:
+            self.traps.exception(vector, error)
+        except GuestCrash as crash:
+            self.crash(str(crash))
 
     def _exception(self, vector: int) -> None:
         self.traps.exception(vector, self.d[env.ERROR_CODE] if vector in delivery.HAS_ERROR_CODE else None)

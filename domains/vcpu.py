@@ -158,6 +158,8 @@ class Vcpu:
                 self.front.begin(started + granted, end)
             if self.hv.arena.u8[vcpus.info[row]] and (self.front is None or not self.front.arm_upcall()):
                 self.arm_upcall()
+                if self._runstate[row] != RunState.RUNNING:  # it could not be told, and has crashed
+                    return
             while True:
                 self.engine.run()
                 if self._touched[0]:
