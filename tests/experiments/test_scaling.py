@@ -70,7 +70,7 @@ def test_a_small_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_what_has_finished_is_not_measured_again(tmp_path: Path, runs: list[str]) -> None:
-    words = [*SMALL, "--shapes", "ring", "--domains", "2,4,8", "--out", str(tmp_path)]
+    words = [*SMALL, "--shapes", "ring", "--domains", "2,4,8", "--repeats", "2", "--out", str(tmp_path)]
     assert scaling.main(words) == 0
     assert len(runs) == 9
     lost = runs[4]
