@@ -21,6 +21,7 @@ from experiments.scaling_shapes import ENDLESS, SHAPES, Shape
 from experiments.scaling_watch import Progress, Watch
 from experiments.startup import build
 from experiments.stopwatch import MeasurementError
+from toolstack.config import PlacementConfig
 from toolstack.errors import ConfigError, HostError
 from toolstack.load import from_data
 from toolstack.plan import HostPlan
@@ -56,9 +57,12 @@ def configuration(shape: Shape, point: Point) -> dict[str, Any]:
     data: dict[str, Any] = {"domains": shape.describe(point.domains, amount)}
     if point.pcpus:
         data["machine"] = {"pcpus": point.pcpus}
+    placement = {}
     if point.domains_per_actor > 1:
-        data["placement"] = {"domains_per_actor": point.domains_per_actor}
-    return data
+        placement["domains_per_actor"] = point.domains_per_actor
+    if point.nodes > 1 and "nodes" in PlacementConfig.model_fields:
+        placement["nodes"] = point.nodes
+    return {**data, "placement": placement} if placement else data
 
 
 def _plan(shape: Shape, point: Point) -> HostPlan:
