@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -99,17 +99,20 @@ def _await_booted(process: "subprocess.Popen[str]", count: int) -> None:
 def of_an_actor(count: int) -> Memory:
     """The mean over the domain actors of a host with `count` domains.  Raises MeasurementError."""
     with sleepers(count, "ray") as pid:
-        actors = [process for process in descendants(pid) if _command(process).startswith(_ACTOR)]
-        found = [memory_of(actor) for actor in actors]
+        found = [memory_of(actor) for actor in domain_actors(descendants(pid))]
     if len(found) != count:
         raise MeasurementError(f"{len(found)} domain actors were found, not {count}")
     return Memory(sum(memory.rss for memory in found) // count, sum(memory.pss for memory in found) // count)
 
 
-def domain_actors() -> list[int]:
-    """The processes of this machine that are domain actors, whoever's they are."""
-    processes = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-    return [process for process in processes if _command(process).startswith(_ACTOR)]
+def processes() -> list[int]:
+    """All of this machine."""
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def domain_actors(among: Iterable[int]) -> list[int]:
+    """Those of the processes `among` that run domains for Ray."""
+    return [process for process in among if _command(process).startswith(_ACTOR)]
 
 
 def of_one_more(few: int, many: int) -> int:
