@@ -91,6 +91,7 @@ class Engine:
         # fault in that stays pending.
         uc.ctl_exits_enabled(True)
         self._handle = uc._uch
+        env.stop_between_blocks_only(uc._uch.value)
         self._map(0, memoryview(self.low))
         if len(arena) > LOW:
             self._map(LOW, arena[LOW:])
@@ -203,8 +204,8 @@ class Engine:
     def park(self) -> None:
         """In a hook inside a block: set the CPU's state aside, in which `run` will leave it.
 
-        The engine goes on behind the hooked instruction until the block ends or, without any memory, at the first
-        access; that comes to nothing.  `on_exit` is still called for it, and has to do nothing while `parked`.
+        The engine goes on behind the hooked instruction until the block ends or, as it has no memory now, faults; that
+        comes to nothing.  `on_exit` is still called for it, and has to do nothing while `parked`.
         """
         self._parked = bytes(self.q.cast("B")), self.rflags()
         self.q[env.NESTED_CR3] = _EMPTY_ROOT
