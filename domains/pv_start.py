@@ -60,6 +60,7 @@ def start_first(vcpu: PvVcpu, state: "PvStartState") -> None:
     q[env.KERNEL_GS_BASE] = q[env.STAR] = q[env.LSTAR] = q[env.CSTAR] = q[env.SFMASK] = q[env.TSC_AUX] = 0
     engine.set_rflags(_NO_IO | IF)
     d[env.HFLAGS] &= ~HF_INHIBIT_IRQ
+    vcpu.start_front()
     turns.pristine = q.tobytes()
     table = hv.pv_vcpus
     table.flags[row] |= VcpuFlag.KERNEL_MODE

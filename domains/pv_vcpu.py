@@ -14,6 +14,7 @@ from unicorn.x86_const import UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
 
 from abi.types import VcpuId, VcpuRow
 from abi.xen import VCPU_INFO
+from clock.pvclock import NANOSECONDS
 from domains import delivery, segments
 from domains import envlayout as env
 from domains.cpuid import Cpuid, xen_leaves
@@ -26,6 +27,7 @@ from domains.pv_control import CR4_TSD, ControlRegisters
 from domains.pv_emulate import Emulator
 from domains.pv_frames32 import Frames32
 from domains.pv_frames64 import Frames64
+from domains.pv_front import PvFront
 from domains.pv_msr import PvMsrs
 from domains.pv_ports import PvPortHooks
 from domains.pv_selectors import BadSelector, Selectors
@@ -40,11 +42,12 @@ from hypervisor.frames import FrameKind
 from hypervisor.p2m import EVERY_PAGE, WRITABLE_TYPES
 from hypervisor.pv_slots import ldt_address
 from hypervisor.pv_tables import VcpuFlag
+from hypervisor.trace import FOLD_AT
 
 if TYPE_CHECKING:
     from hypervisor.hypervisor import Hypervisor
 
-_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_HOOK, _EVENT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p), ctypes.CFUNCTYPE(None)
 _LOW32, _M64 = 0xFFFFFFFF, (1 << 64) - 1
 _KERNEL_MODE, _TASK_SWITCHED = int(VcpuFlag.KERNEL_MODE), int(VcpuFlag.TASK_SWITCHED)
 _HYPERCALL_VECTOR = 0x82
@@ -69,7 +72,10 @@ class PvVcpu(Vcpu):
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, turns: Turns) -> None:
         self.turns = turns
-        super().__init__(hv, row, meter, turns.engine)
+        front = turns.front
+        if turns.engine is None and meter.fast_path is not None and hv.domains.width[hv.vcpus.domid[row]] == 64:
+            front = PvFront(meter.fast_path)
+        super().__init__(hv, row, meter, front, turns.engine)
         self.vcpu_id = VcpuId(hv.vcpus.vcpu_id[row])
         engine = self.engine
         self._table, self._flags, self._traps_table = hv.pv_vcpus, hv.pv_vcpus.flags, hv.traps
@@ -85,10 +91,15 @@ class PvVcpu(Vcpu):
         self.emulator = Emulator(self, PvMsrs(self, self.tsc), self.control)
         self._restarted = False
         self._pause_cycles = self._cycles(_PAUSE)
-        if turns.join(self):
-            self._hooks = _HOOK(turns.on_syscall), _HOOK(turns.on_sysenter)
-            for hook, instruction in zip(self._hooks, (UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER), strict=True):
-                engine.add_hook(UC_HOOK_INSN, hook, None, ctypes.c_int(instruction))
+        if turns.join(self, front):
+            self._hooks = _HOOK(turns.on_syscall), _HOOK(turns.on_sysenter), _EVENT(turns.on_event)
+            syscall, sysenter, event = self._hooks
+            if front is None:
+                engine.add_hook(UC_HOOK_INSN, syscall, None, ctypes.c_int(UC_X86_INS_SYSCALL))
+            else:
+                front.set_python_calls(syscall, event)
+                engine.add_hook(UC_HOOK_INSN, front.syscall_hook, front.data, ctypes.c_int(UC_X86_INS_SYSCALL))
+            engine.add_hook(UC_HOOK_INSN, sysenter, None, ctypes.c_int(UC_X86_INS_SYSENTER))
             self.port_hooks = PvPortHooks(self, Ports(lambda data: hv.console_lines.write(self.domid, data)),
                                           lambda vector, code, address: turns.current.fault(vector, code))
             hv.pv.local_invlpg[self.domid] = self._invlpg
@@ -126,6 +137,8 @@ class PvVcpu(Vcpu):
             self._stop()
             return
         try:
+            if self._touched[0]:
+                self._collect()
             if self.writes.active and number not in _STEPPING and not self.writes.finish():
                 return
             handler = self.exits.get(number)
@@ -154,6 +167,8 @@ class PvVcpu(Vcpu):
             return  # the rest of a block that has ended already
         q = self.q
         try:
+            if self._touched[0]:
+                self._collect()
             q[RIP] = rip = q[RIP] + _LENGTH & _M64
             if self._flags[self.vcpu] & _KERNEL_MODE and self.d[HFLAGS] & HF_CS64:
                 self.now()
@@ -184,6 +199,29 @@ class PvVcpu(Vcpu):
         except BaseException as error:
             self.failed(error, traceback.format_exc())
         self.q[RIP] = self.q[RIP] - _LENGTH & _M64
+
+    def on_event(self) -> None:
+        """Something is pending, after an exit that the native front did."""
+        try:
+            if self._touched[0]:
+                self._collect()
+            self.arm_upcall()
+            if self.stale:
+                self.stale = False
+                self.engine.flush_tlb()
+        except BaseException as error:
+            self.failed(error, traceback.format_exc())
+
+    def front_keeps_time(self) -> bool:
+        return self._one_to_one or (not self._virtual and self._clock.frequency == NANOSECONDS)
+
+    def _collect(self) -> None:
+        """Take over the native front's part of the trace.  Nothing that it does for PV guests changes a slice."""
+        assert self.front is not None
+        buffer = self.hv.trace.buffers[self.domid]
+        self.front.collect(buffer)
+        if len(buffer) >= FOLD_AT:
+            self.hv.trace.fold(self.domid)
 
     def _hypercall32(self) -> None:
         q = self.q

@@ -16,6 +16,7 @@ from domains.cpuid import ENGINE_FEATURES, Cpuid, xen_leaves
 from domains.delivery import IF, TF, Delivery, TripleFault
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RIP, RSI
 from domains.fast_calls import FastCalls
+from domains.fast_path import FastPath
 from domains.msr import MsrFault, Msrs
 from domains.native import BlockMeter
 from domains.null_mmio import NullMmio
@@ -49,10 +50,9 @@ class PvhVcpu(Vcpu):
     """One vCPU of a PVH domain, with its upcall as an interrupt vector (HVM_PARAM_CALLBACK_IRQ)."""
 
     flushes_at_exit = True
-    has_front = True
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
-        super().__init__(hv, row, meter)
+        super().__init__(hv, row, meter, None if meter.fast_path is None else FastPath(meter.fast_path))
         engine = self.engine
         self.delivery = Delivery(engine, self.walker, hv.arena)
         self.cpuid = Cpuid(xen_leaves(hv, row, hvm=True))

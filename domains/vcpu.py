@@ -61,14 +61,13 @@ class Vcpu:
     flushes_at_exit = False
     """All of this kind's calls into the hypervisor are made from `_on_exit`."""
 
-    has_front = False
-    """Exits of this kind go through the native front first."""
-
-    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, engine: Engine | None = None) -> None:
+    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, front: FastPath | None = None,
+                 engine: Engine | None = None) -> None:
         self.hv, self.vcpu = hv, row
         self.domid = Domid(hv.vcpus.domid[row])
         self.width = hv.domains.width[self.domid]
-        self.front = FastPath(meter.fast_path) if meter.fast_path is not None and self.has_front else None
+        self.front = front
+        """Sees all exits first, if there is one."""
         self.engine = Engine(hv.arena.u8, meter, self._on_exit, self.front) if engine is None else engine
         self.q, self.d = self.engine.q, self.engine.d
         self._frames: dict[int, int] = {}
@@ -196,8 +195,12 @@ class Vcpu:
 
     def start_front(self) -> None:
         """Let the native front begin, if there is one and the clock is one that it can keep."""
-        if self.front is not None and self._one_to_one:
+        if self.front is not None and self.front_keeps_time():
             self.front.fill(self, TLB_FLUSH)
+
+    def front_keeps_time(self) -> bool:
+        """Whether the native front can tell the time of this host's clock."""
+        return self._one_to_one
 
     def _collect(self) -> None:
         """Take over what the native front did: its part of the trace, and a slice that became shorter."""
@@ -320,7 +323,7 @@ class Vcpu:
         self._unsettled = False
         if self._parked_exits is not None:
             self.exits, self._parked_exits = self._parked_exits, None
-            if self.front is not None and self._one_to_one:
+            if self.front is not None:
                 self.front.enable(True)
         if self._interrupted is not None:
             raise self._interrupted
