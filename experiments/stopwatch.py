@@ -27,6 +27,10 @@ class MeasurementError(Exception):
     """There is no figure.  One line says why."""
 
 
+class Absent(MeasurementError):  # noqa: N818
+    """What would be measured is not on this machine."""
+
+
 class Stopwatch:
     """A `toolstack.runtime.Sink` that takes the time of the marks, in seconds that `clock` says."""
 
