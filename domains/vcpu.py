@@ -14,12 +14,13 @@ from abi.types import Domid, Gfn, VcpuId, VcpuRow
 from clock.pvclock import NANOSECONDS
 from clock.time_info import REFRESH
 from domains import envlayout as env
-from domains import segments
+from domains.crash_report import registers
 from domains.engine import TLB_FLUSH, Engine, EngineError
 from domains.fast_path import FastPath
+from domains.guest_code import GuestCode
 from domains.guest_memory import LinearMemory
 from domains.native import BlockMeter
-from domains.paging import PageFault, Walker
+from domains.paging import Walker
 from domains.vmcb import EXIT_BASE, Exit
 from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
@@ -74,6 +75,7 @@ class Vcpu:
         self._writable_frames: dict[int, int] = {}
         self.walker = Walker(self.engine, hv.arena, self._frame, self._frames, self._writable_frames)
         self.memory = LinearMemory(self.walker, hv.arena)
+        self.code = GuestCode(self.engine, self.walker, hv.arena)
         self._local_time, self._runstate = hv.vcpus.local_time, hv.vcpus.runstate
         self._budget = self.engine.budget
         self._started = self._granted = self._end = 0
@@ -246,40 +248,6 @@ class Vcpu:
         else:
             self.engine.flush_tlb()
 
-    def peek_at(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes of code at guest-linear `address`; fewer where a page is not there."""
-        data = b""
-        while size:
-            here = min(size, 4096 - (address & 0xFFF))
-            try:
-                machine = self.walker.machine(address, write=False)
-            except PageFault:
-                break
-            if machine is None:
-                break
-            data += self.hv.arena.read(machine, here)
-            address, size = address + here, size - here
-        return data
-
-    def first_byte(self) -> int:
-        """The byte of code at CS:RIP; 0 where it cannot be read (the processor did, a moment ago)."""
-        try:
-            machine = self.walker.machine(self.linear_rip(), write=False)
-        except PageFault:
-            return 0
-        return self.hv.arena.u8[machine] if machine is not None else 0
-
-    def peek(self, size: int) -> bytes:
-        """The bytes of code at CS:RIP."""
-        return self.peek_at(self.linear_rip(), size)
-
-    def linear_rip(self) -> int:
-        """CS base + RIP."""
-        rip = self.q[env.RIP]
-        if self.d[env.HFLAGS] & segments.HF_CS64:
-            return rip
-        return rip + self.q[env.SEGMENTS + 3 * env.CS + 1] & 0xFFFFFFFF
-
     # -- exits
 
     def _on_exit(self, _uc: object, number: int, _data: object) -> None:
@@ -342,16 +310,5 @@ class Vcpu:
 
     def crash(self, reason: str) -> None:
         """Crash the domain, with a report of where it stood, and stop running."""
-        self.hv.crash(self.domid, f"{reason}; {self.where()}", self.registers())
+        self.hv.crash(self.domid, f"{reason}; {self.where()}", registers(self.engine))
         self._stop()
-
-    def registers(self) -> list[str]:
-        """The registers, in lines of four."""
-        names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
-        values = [f"{name:>3} {self.q[index]:016x}" for index, name in enumerate(names)]
-        control = [f"{name} {self.q[index]:016x}" for name, index in
-                   (("cr0", env.CR0), ("cr2", env.CR2), ("cr3", env.CR3), ("cr4", env.CR4))]
-        values += [f"rip {self.q[env.RIP]:016x}", f"efl {self.engine.rflags():016x}",
-                   f"cs  {segments.read(self.engine, env.CS).selector:016x}",
-                   f"ss  {segments.read(self.engine, env.SS).selector:016x}", *control]
-        return ["  ".join(values[at:at + 4]) for at in range(0, len(values), 4)]
