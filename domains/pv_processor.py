@@ -17,7 +17,7 @@ from domains.pv_turns import Turns
 from domains.segments import HF_CPL
 from domains.vcpu import Vcpu
 from hypervisor.frames import FrameKind
-from hypervisor.p2m import EVERY_PAGE, WRITABLE_TYPES
+from hypervisor.p2m import WRITABLE_TYPES
 from hypervisor.pv_tables import VcpuFlag
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _BASES = (env.SEGMENTS + 3 * env.FS + 1, env.KERNEL_GS_BASE, env.SEGMENTS + 3 * 
 
 class PvProcessor(Vcpu):
     """`turns` is what the vCPUs of a domain share: the engine, in which they take turns, and its native front."""
-
-    flushes_at_exit = True
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, turns: Turns) -> None:
         self.turns = turns
@@ -118,16 +116,6 @@ class PvProcessor(Vcpu):
         for vcpu in self.turns.members.values():
             vcpu.forget_frames(gfn)
         self.turns.current.stale = True
-
-    def forget_frames(self, gfn: int) -> None:
-        """What the nested page table said of a frame, or of all, holds no longer."""
-        self.walker.forget(gfn)
-        if gfn == EVERY_PAGE:
-            self._frames.clear()
-            self._writable_frames.clear()
-        else:
-            self._frames.pop(gfn, None)
-            self._writable_frames.pop(gfn, None)
 
     def _flush(self) -> None:
         self.turns.current.stale = True

@@ -55,7 +55,6 @@ class PvVcpu(PvProcessor):
         self.control = ControlRegisters(self)
         self.instructions = PvInstructions(self, self._cycles)
         self.exceptions = PvExceptions(self)
-        self.software_interrupt = self.exceptions.software  # type: ignore[method-assign]
         self._writes = self.exceptions.writes
         self._restarted = False
         if turns.join(self, self.pv_front):
@@ -204,8 +203,7 @@ class PvVcpu(PvProcessor):
         if self._restarted:
             self._restarted = False
             self.q[RIP] -= _LENGTH
-        if self._sched.changed and self.slice_changed():
-            self._stop()
+        self.look_at_slice()
 
     def look_at_slice(self) -> None:
         """After a call into the hypervisor: it may have ended the slice."""
@@ -218,6 +216,8 @@ class PvVcpu(PvProcessor):
             self.q[register] = argument
         self._restarted = True
         self._stop()
+
+    # -- what the guest is told
 
     def event_deliverable(self) -> bool:
         info = self._info[self.vcpu]
@@ -233,8 +233,6 @@ class PvVcpu(PvProcessor):
             except GuestCrash as error:
                 self.crash(str(error))
 
-    # -- exceptions
-
     def fault(self, vector: int, error: int | None = None) -> None:
         """Raise an exception in the guest."""
         self.traps.exception(vector, error)
@@ -243,6 +241,9 @@ class PvVcpu(PvProcessor):
         """Tell the guest of a page fault; to it, its kernel is no user."""
         self.set_cr2(address)
         self.traps.exception(delivery.PF, code & ~4 | (0 if self.kernel_mode() else 4))
+
+    def software_interrupt(self, vector: int) -> None:
+        self.exceptions.software(vector)
 
     def iret(self) -> int:
         return self.frames.iret()

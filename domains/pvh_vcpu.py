@@ -5,9 +5,9 @@ Every exit happens in place, in the engine's hook; the guest goes on when the ha
 
 from typing import TYPE_CHECKING
 
-from abi.errno import Errno
+from abi.errno import Errno, XenError
 from abi.hvm import CallbackVia
-from abi.types import VcpuRow
+from abi.types import Gfn, VcpuRow
 from domains import delivery, hypercall_page
 from domains import envlayout as env
 from domains.cpuid import ENGINE_FEATURES
@@ -25,6 +25,7 @@ from domains.segments import HF_CPL, HF_CS64, HF_INHIBIT_IRQ, flat, update_hflag
 from domains.segments import write as write_segment
 from domains.vcpu import Vcpu
 from domains.vmcb import EXIT_BASE, Exit
+from grants.interfaces import P2mType
 
 if TYPE_CHECKING:
     from domains.pvh import StartState
@@ -42,11 +43,13 @@ _PAUSE, _CONTINUED = 1_000, 100_000
 """Nanoseconds of virtual time that PAUSE takes, and a hypercall between two of its parts.  Both are far more than the
 work that they are, so that who spins for a far timer gets there, and who asks for endless work is not the only one."""
 
+_READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
+_WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
+"""Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
+
 
 class PvhVcpu(Vcpu):
     """One vCPU of a PVH domain, with its upcall as an interrupt vector (HVM_PARAM_CALLBACK_IRQ)."""
-
-    flushes_at_exit = True
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
         super().__init__(hv, row, meter, None if meter.fast_path is None else FastPath(meter.fast_path))
@@ -203,7 +206,20 @@ class PvhVcpu(Vcpu):
     def software_interrupt(self, vector: int) -> None:
         self.exceptions.software(vector)
 
-    # -- the hypercall page
+    # -- memory
+
+    def _frame(self, gfn: int, write: bool) -> int | None:
+        cached = self._writable_frames.get(gfn) if write else self._frames.get(gfn)
+        if cached is not None:
+            return cached
+        try:
+            mfn, kind = self.hv.memory.lookup(self.domid, Gfn(gfn))
+        except XenError:
+            return None
+        if kind not in (_WRITABLE if write else _READABLE):
+            return None
+        (self._writable_frames if write else self._frames)[gfn] = mfn << 12
+        return mfn << 12
 
     def _fill_hypercall_page(self, value: int) -> None:
         """A write to the hypercall MSR: guest-physical page address, its low 12 bits the page's number (0)."""

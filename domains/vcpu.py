@@ -9,8 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from abi.errno import XenError
-from abi.types import Domid, Gfn, VcpuId, VcpuRow
+from abi.types import Domid, VcpuId, VcpuRow
 from clock.pvclock import NANOSECONDS
 from clock.time_info import REFRESH
 from domains import envlayout as env
@@ -22,7 +21,6 @@ from domains.guest_memory import LinearMemory
 from domains.native import BlockMeter
 from domains.paging import Walker
 from domains.vmcb import EXIT_BASE, Exit
-from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
 from hypervisor.p2m import EVERY_PAGE
 from hypervisor.tables import RunState
@@ -37,9 +35,6 @@ _HOST_BUDGET = 200_000
 _REFRESH = REFRESH // 4
 """Nanoseconds between two looks at whether the guest's time parameters are to be renewed."""
 _NOTHING = memoryview(bytes(8)).cast("Q")
-_READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
-_WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
-"""Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
 
 
 class _Stopping(dict[int, Callable[[], None]]):
@@ -58,9 +53,6 @@ class Vcpu:
 
     `run_slice` runs the guest until the scheduler's `slice_end`, or until the vCPU blocks, yields or shuts down.
     """
-
-    flushes_at_exit = False
-    """All of this kind's calls into the hypervisor are made from `_on_exit`."""
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, front: FastPath | None = None,
                  engine: Engine | None = None) -> None:
@@ -218,24 +210,19 @@ class Vcpu:
     # -- memory
 
     def _frame(self, gfn: int, write: bool) -> int | None:
-        """The machine address of a guest frame: see `paging.Walker`."""
-        cached = self._writable_frames.get(gfn) if write else self._frames.get(gfn)
-        if cached is not None:
-            return cached
-        try:
-            mfn, kind = self.hv.memory.lookup(self.domid, Gfn(gfn))
-        except XenError:
-            return None
-        if kind not in (_WRITABLE if write else _READABLE):
-            return None
-        (self._writable_frames if write else self._frames)[gfn] = mfn << 12
-        return mfn << 12
+        """The machine address of a guest frame: see `paging.Walker`.  Kept in `_frames` and `_writable_frames`."""
+        raise NotImplementedError
 
     def p2m_changed(self, gfn: int) -> None:
         """The domain's p2m lost or changed an entry: forget the translations of this page, or of all (EVERY_PAGE).
 
         The engine's own are forgotten before the guest goes on: at the end of an exit, once for all that it changed.
         """
+        self.forget_frames(gfn)
+        self.stale = True
+
+    def forget_frames(self, gfn: int) -> None:
+        """What was remembered of a frame, or of all, holds no longer."""
         self.walker.forget(gfn)
         if gfn == EVERY_PAGE:
             self._frames.clear()
@@ -243,10 +230,6 @@ class Vcpu:
         else:
             self._frames.pop(gfn, None)
             self._writable_frames.pop(gfn, None)
-        if self.flushes_at_exit:
-            self.stale = True
-        else:
-            self.engine.flush_tlb()
 
     # -- exits
 
