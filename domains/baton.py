@@ -1,18 +1,28 @@
-"""The baton between processes: a word each in shared memory, and a futex to sleep on.
+"""The batons between processes: a word each in shared memory, and a futex to sleep on.
 
-Whoever's word is 1 has the baton.  On the two-core machine where this was measured, a wake-up through the kernel costs
-20 us one way, a word that the receiver is looking at 1 us.  So a process that waits looks for a while before it sleeps,
-provided that there are processors enough for those who run and those who look.
+Processes that run domains of one sharing group are a *team*, and a team has one baton: whoever has it runs vCPUs of
+its own, or hands it to the process that has the next one.  In a round (`hypervisor.rounds`) as many teams run at once
+as the machine has processors.  A team that is through starts the next one; the last one ends the round.  Who is
+through and who comes next is looked up and written under a lock of the file that the memory is, which the system takes
+away from who dies.
+
+On the two-core machine where this was measured, a wake-up through the kernel costs 20 us one way, a word that the
+receiver is looking at 1 us.  So a process that has handed its baton on looks for a while before it sleeps, provided
+that there are processors enough for those who run and those who look.
 """
 
 import ctypes
+import fcntl
 import os
 import platform
+import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from state.table import Table
+from abi.types import VcpuRow
+from domains.seat import HYPERVISOR, BatonTable, Task, TeamState
+from domains.teams import teams_of
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
 _WAIT, _WAKE = 0, 1
@@ -22,17 +32,7 @@ just before it was set."""
 _DOUBTS, _DOUBT = 50, 0.01
 """Looks, and seconds between them, after which a baton that nobody has is lost: handing it over takes a microsecond."""
 LOOKS = 1500
-"""How often a waiting process looks at its word before it sleeps: some 60 us."""
-
-
-class BatonTable(Table):
-    """Row = a process of the host; row 0 is the hypervisor's."""
-
-    COLUMNS: ClassVar[Mapping[str, str]] = {"word": "I", "asleep": "I", "pid": "I"}
-    word: "memoryview[int]"
-    """1 where this process has the baton."""
-    asleep: "memoryview[int]"
-    pid: "memoryview[int]"
+"""How often a process that has handed its baton on looks at its word before it sleeps: some 60 us."""
 
 
 class _Timespec(ctypes.Structure):
@@ -40,12 +40,22 @@ class _Timespec(ctypes.Structure):
 
 
 class Baton:
-    """The baton as process `me` sees it.  `ended()` says that nobody will hand it over any more."""
+    """The seat of process `me` of several.
 
-    def __init__(self, table: BatonTable, me: int, ended: Callable[[], bool], looks: int | None = None) -> None:
-        self._table, self._me, self._ended = table, me, ended
-        self._word, self._asleep = table.word, table.asleep
-        self._looks = (LOOKS if table.rows - 1 <= (os.cpu_count() or 1) else 0) if looks is None else looks
+    `file` is the memory's file, `process_of` says by vCPU row which process runs it, `linked()` gives the sets of
+    processes that share a group and `topology()` a number that changes with them, `pcpus` is how many teams run at
+    once.  `ended()` says that the run is over.
+    """
+
+    def __init__(self, table: BatonTable, me: int, file: int, ended: Callable[[], bool],
+                 process_of: "memoryview[int]", linked: Callable[[], Iterable[set[int]]],
+                 topology: Callable[[], int], pcpus: int) -> None:
+        self._table, self._me, self._file, self._ended = table, me, file, ended
+        self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus
+        self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
+        self._given, self._look = table.given, table.look
+        self._looks = 0
+        self._threads = threading.Lock()  # a lock of the file is the process's, not the thread's
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._addresses = [
             ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(table.word[row:row + 1].cast("B"))))
@@ -53,33 +63,42 @@ class Baton:
         self._timeouts = [ctypes.byref(_Timespec(0, nap)) for nap in _NAPS]
         table.pid[me] = os.getpid()
 
-    @property
-    def mine(self) -> bool:
-        """This process has it."""
-        return bool(self._word[self._me])
+    # -- waiting and giving
+
+    def wait(self) -> Task:
+        """See `Seat`."""
+        word, me = self._word, self._me
+        for _ in range(self._looks):
+            if word[me]:
+                return Task(word[me])
+        naps = 0
+        while not word[me]:
+            if self._ended():
+                return Task.NOTHING
+            self._asleep[me] = 1
+            self._syscall(_FUTEX, self._addresses[me], _WAIT, 0, self._timeouts[min(naps, 2)], None, 0)
+            self._asleep[me] = 0
+            naps += 1
+        return Task.NOTHING if self._ended() else Task(word[me])
 
     def give(self, process: int) -> None:
-        """Hand the baton to another process.  To be called with it."""
+        """See `Seat`."""
+        self._given[self._me] += 1
+        self._looks = LOOKS if self._look[0] else 0
         self._word[self._me] = 0
         self._word[process] = 1
         if self._asleep[process]:
             self.wake(process)
 
-    def wait(self) -> bool:
-        """Wait for the baton.  False where the run ended instead."""
-        word, me = self._word, self._me
-        for _ in range(self._looks):
-            if word[me]:
-                return True
-        naps = 0
-        while not word[me]:
-            if self._ended():
-                return False
-            self._asleep[me] = 1
-            self._syscall(_FUTEX, self._addresses[me], _WAIT, 0, self._timeouts[min(naps, 2)], None, 0)
-            self._asleep[me] = 0
-            naps += 1
-        return True
+    def hand_round(self, process: int) -> None:
+        """See `Seat`."""
+        self._looks = 0
+        self._word[self._me] = 0
+        self._tell(process, Task.ROUND)
+
+    def mine(self, process: int) -> bool:
+        """See `Seat`."""
+        return self._team[process] == self._team[self._me]
 
     def wake(self, process: int) -> None:
         """Let a sleeping process look again."""
@@ -90,30 +109,111 @@ class Baton:
         for process in range(self._table.rows):
             self.wake(process)
 
-    def take_from_the_dead(self, bury: Callable[[int], None]) -> None:
-        """Take the baton where the process that has it is gone.  For one process alone: the hypervisor's.
+    def _tell(self, process: int, task: Task) -> None:
+        self._word[process] = task
+        self.wake(process)
 
-        `bury(process)` is called before that; what it leaves for this process is seen with the baton.
+    # -- rounds
+
+    def leave(self) -> bool:
+        """See `Seat`."""
+        with self._lock():
+            self._looks = 0
+            self._state[self._team[self._me]] = TeamState.IDLE
+            self._word[self._me] = Task.NOTHING
+            if self._start_next() or TeamState.RUNNING in self._state.tobytes():
+                return False
+            self._word[self._me] = Task.ROUND
+            return True
+
+    def start(self, active: Sequence[VcpuRow]) -> None:
+        """See `Seat`."""
+        with self._lock():
+            if self._table.topology[0] != self._topology():
+                self._form_teams()
+            team, state, starter = self._team, self._state, self._table.starter
+            waiting: set[int] = set()
+            for row in active:
+                process = self._process_of[row]
+                if team[process] not in waiting:
+                    waiting.add(team[process])
+                    state[team[process]], starter[team[process]] = TeamState.WAITING, process
+            self._look[0] = len(waiting) < (os.cpu_count() or 1)
+            self._word[self._me] = 0
+            mine = team[self._me]
+            if mine in waiting and starter[mine] == self._me:  # no need to wake anybody for it
+                self._begin(mine)
+            while len([one for one in waiting if state[one] == TeamState.RUNNING]) < self._pcpus:
+                if not self._start_next():
+                    break
+
+    def _start_next(self) -> bool:
+        """Start a team that waits, with the lock.  False where none does."""
+        found = self._state.tobytes().find(TeamState.WAITING)
+        if found < 0:
+            return False
+        self._begin(found)
+        return True
+
+    def _begin(self, team: int) -> None:
+        self._state[team] = TeamState.RUNNING
+        process = self._table.starter[team]
+        if process == self._me:
+            self._word[process] = Task.RUN
+        else:
+            self._tell(process, Task.RUN)
+
+    def _form_teams(self) -> None:
+        self._team[:] = memoryview(teams_of(self._table.rows, self._linked()))
+        self._table.topology[0] = self._topology()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with self._threads:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    # -- who died
+
+    def take_from_the_dead(self) -> None:
+        """Go on without processes that died with a baton; only the hypervisor's does that.
+
+        Their teams are through with this round.  If nobody else runs, the hypervisor's process ends it.
         """
-        holders = self._holders()
-        if any(_alive(self._table.pid[row]) for row in holders) or (not holders and not self._lost()):
-            return
-        for row in holders:
-            bury(row)
-            self._word[row] = 0
-        self._word[self._me] = 1
-        self.wake(self._me)
+        word, state = self._word, self._state
+        with self._lock():
+            dead = [row for row in self._holders() if not _alive(self._table.pid[row])]
+            lost = [] if dead else self._lost()
+            for process in dead:
+                if word[process] == Task.RUN:
+                    state[self._team[process]] = TeamState.IDLE
+                word[process] = 0
+            for team in lost:
+                state[team] = TeamState.IDLE
+            if (dead or lost) and not self._start_next() and TeamState.RUNNING not in state.tobytes() \
+                    and not self._holders():
+                self._tell(HYPERVISOR, Task.ROUND)
 
     def _holders(self) -> list[int]:
         return [row for row in range(self._table.rows) if self._word[row]]
 
-    def _lost(self) -> bool:
-        """Nobody has the baton: is somebody just handing it over, or did he die doing so?"""
+    def _lost(self) -> list[int]:
+        """Teams that run, and nobody has their baton: is somebody just handing it over, or did he die doing so?
+
+        The same for the end of a round, which is nobody's team: then it is the hypervisor's, row 0.
+        """
         for _ in range(_DOUBTS):
+            holders = self._holders()
+            held = {self._team[row] for row in holders}
+            found = [team for team in range(self._table.rows)
+                     if self._state[team] == TeamState.RUNNING and team not in held]
+            if not found and holders:
+                return []
             time.sleep(_DOUBT)
-            if self._holders():
-                return False
-        return True
+        return found or [HYPERVISOR]
 
 
 def _alive(pid: int) -> bool:

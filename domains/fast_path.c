@@ -125,6 +125,7 @@ static int map_grant(struct fast_path *f, u64 argument) {
     u64 address = load64(f, in), granter = load32(f, in + 16) & 0xFFFF, slot;
     u32 flags = load32(f, in + 8), ref = load32(f, in + 12);
     if ((flags & ~(u32)READONLY) != HOST_MAP || granter >= f->domains || f->kind[granter] ||
+        f->leader[granter] != f->leader[domid] ||
         f->grant_version[granter] != 1 || ref >= f->nr_entries[granter])
         return 0;
     u32 handle = f->maptrack_head[domid];

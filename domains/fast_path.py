@@ -20,6 +20,7 @@ from grants.interfaces import P2mType
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable
 from hypervisor.frames import FrameTable
+from hypervisor.groups import GroupTable
 from hypervisor.p2m import P2mTable, leaf
 from hypervisor.watchdog import WatchdogTable
 
@@ -35,6 +36,7 @@ NAMES: tuple[str, ...] = (
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
     "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
     "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
+    "leader",
     "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
     "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped",
     "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
@@ -106,7 +108,8 @@ class FastPath:
             "q": engine.q, "d": engine.d, "interrupt_request": engine.interrupt_request, "budget": engine.budget,
             "int_vector": engine.int_vector, "memory": hv.arena.u8, "entered": vcpus.state_entry_time,
             "own_vector": hv.params.upcall_vector, "via": domains.callback_via_type, "vector": domains.callback_vector,
-            "watchdog": table(WatchdogTable).earliest, "directory": p2m.directory, "max_gfn": p2m.max_gfn,
+            "watchdog": table(WatchdogTable).earliest, "leader": table(GroupTable).leader,
+            "directory": p2m.directory, "max_gfn": p2m.max_gfn,
             "channel_state": channels.state, "consumer": channels.consumer, "notify_vcpu": channels.notify_vcpu,
             "remote_dom": channels.remote_dom, "remote_port": channels.remote_port,
             "abi": table(PortSpaceTable).abi, "grant_version": grants.version,

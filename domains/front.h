@@ -56,6 +56,7 @@ struct fast_path {
     FIELD(u8 *, via);
     FIELD(u8 *, vector);
     FIELD(u64 *, watchdog);
+    FIELD(u16 *, leader);
     FIELD(u32 *, directory);
     FIELD(u64 *, max_gfn);
     /* event channels */

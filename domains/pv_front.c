@@ -100,7 +100,7 @@ static void bounce(void *uc, struct pv_front *p, struct frame *frame, u64 ip, in
 static int iret(void *uc, struct pv_front *p, u64 *result) {
     struct fast_path *f = &p->f;
     u64 *q = f->q, words[9], at = linear(f, q[RSP], IRET_SIZE, 0);
-    if (!at || assists(p, ARCHITECTURAL_IOPL))
+    if (!at || assists(p, ARCHITECTURAL_IOPL) || p->nmi[f->row])
         return 0;
     __builtin_memcpy(words, f->memory + at, IRET_SIZE);
     u64 rcx = words[2], r11 = words[1], how = words[3], rip = words[4], cs = words[5], flags = words[6], ss = words[8];
@@ -141,6 +141,9 @@ static int page_fault(void *uc, struct pv_front *p) {
         return 0;
     if (info)
         store64(f, info + p->cr2, *p->fault_address);
+    *f->budget -= (int64_t)p->trap_cycles;
+    if (*f->budget < 0)
+        ((int (*)(void *))f->emu_stop)(uc);
     code = (code & ~(u64)PF_USER) | (in_kernel(p) ? 0 : PF_USER);
     bounce(uc, p, &frame, ip, p->trap_flags[at] & MASKS_EVENTS, &code, RF);
     return 1;

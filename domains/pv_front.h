@@ -22,6 +22,7 @@ struct pv_front {
     FIELD(u8 *, iopl);
     FIELD(u64 *, cr4);
     FIELD(u64 *, spun_at);
+    FIELD(u8 *, nmi);
     FIELD(u64 *, trap_address);
     FIELD(u8 *, trap_flags);
     FIELD(u32 *, ldt);
@@ -34,7 +35,7 @@ struct pv_front {
     FIELD(u32 *, type_count);
     FIELD(u32 *, stamp);
     /* numbers */
-    u64 cr2, xen_end, rflags;
+    u64 cr2, xen_end, rflags, trap_cycles;
 };
 
 enum { KERNEL_MODE = 1, SYSCALL_MASKS = 4, TASK_SWITCHED = 64 };

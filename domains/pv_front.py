@@ -18,6 +18,9 @@ from hypervisor.pv_tables import LdtFrameTable, PageTypeTable, PvNestedTable
 if TYPE_CHECKING:
     from domains.vcpu import Vcpu
 
+TRAP = 1_000
+"""Nanoseconds that an exception takes, whose handler may well be the next."""
+
 
 def _entry(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
@@ -28,9 +31,9 @@ class PvFront(FastPath):
 
     names = (
         *NAMES, "python_syscall", "python_event", "reg_read", "flush_page", "cpu", "fault_address", "vcpu_flags",
-        "kernel_cr3", "user_cr3", "kernel_ss", "kernel_sp", "syscall_ip", "iopl", "cr4", "spun_at", "trap_address",
-        "trap_flags", "ldt", "assists", "flushes", "type", "type_flags", "type_count", "stamp", "cr2", "xen_end",
-        "rflags")
+        "kernel_cr3", "user_cr3", "kernel_ss", "kernel_sp", "syscall_ip", "iopl", "cr4", "spun_at", "nmi",
+        "trap_address", "trap_flags", "ldt", "assists", "flushes", "type", "type_flags", "type_count", "stamp", "cr2",
+        "xen_end", "rflags", "trap_cycles")
     served = (Hypercall.xen_version, Hypercall.iret, Hypercall.stack_switch, Hypercall.update_va_mapping,
               Hypercall.mmu_update, Hypercall.mmuext_op)
     size = "domus_pv_size"
@@ -50,7 +53,8 @@ class PvFront(FastPath):
         super().fill(vcpu, flush_tlb)
         nested: P2mTable = table(PvNestedTable)
         columns = {name: getattr(pv, name) for name in (
-            "kernel_cr3", "user_cr3", "kernel_ss", "kernel_sp", "syscall_ip", "iopl", "cr4", "spun_at")}
+            "kernel_cr3", "user_cr3", "kernel_ss", "kernel_sp", "syscall_ip", "iopl", "cr4", "spun_at",
+            "nmi")}
         self._set(columns | {
             "directory": nested.directory, "max_gfn": nested.max_gfn, "fault_address": engine.fault_word,
             "vcpu_flags": pv.flags, "trap_address": traps.address, "trap_flags": traps.flags,
@@ -59,7 +63,7 @@ class PvFront(FastPath):
         }, {
             "reg_read": _entry(uclib.uc_reg_read), "flush_page": _entry(uclib.tlb_flush_page_x86_64),
             "cpu": engine.cpu, "cr2": VCPU_INFO.at(64).offset["arch_cr2"], "xen_end": HYPERVISOR_VIRT_END,
-            "rflags": UC_X86_REG_RFLAGS,
+            "rflags": UC_X86_REG_RFLAGS, "trap_cycles": vcpu.hv.clock.cycles(TRAP),
         })
 
     def select(self, row: int, vcpu_id: int) -> None:

@@ -22,6 +22,7 @@ from domains.pv_control import ControlRegisters
 from domains.pv_exceptions import PvExceptions
 from domains.pv_frames32 import Frames32
 from domains.pv_frames64 import Frames64
+from domains.pv_front import TRAP
 from domains.pv_instructions import PvInstructions
 from domains.pv_ports import PvPortHooks
 from domains.pv_processor import PvProcessor
@@ -30,6 +31,7 @@ from domains.pv_turns import Turns
 from domains.segments import HF_CS64
 from domains.vmcb import EXIT_BASE, Exit
 from hypervisor.crash import GuestCrash
+from hypervisor.pv_nmi import take_nmi
 from hypervisor.pv_tables import VcpuFlag
 from hypervisor.trace import FOLD_AT
 
@@ -42,6 +44,9 @@ _KERNEL_MODE = int(VcpuFlag.KERNEL_MODE)
 _LENGTH = 2
 """Of SYSCALL and of INT n."""
 _ARGUMENTS64, _ARGUMENTS32 = (RDI, RSI, RDX, R10, R8, R9), (RBX, RCX, RDX, RSI, RDI, env.RBP)
+_CONTINUED = 100_000
+"""Nanoseconds that a hypercall takes between two of its parts: who asks for endless work is not the only one who gets
+some."""
 
 
 class PvVcpu(PvProcessor):
@@ -55,8 +60,9 @@ class PvVcpu(PvProcessor):
         self.control = ControlRegisters(self)
         self.instructions = PvInstructions(self, self._cycles)
         self.exceptions = PvExceptions(self)
-        self._writes = self.exceptions.writes
+        self.writes = self.exceptions.writes
         self._restarted = False
+        self._continued_cycles, self._trap_cycles = self._cycles(_CONTINUED), self._cycles(TRAP)
         if turns.join(self, self.pv_front):
             self._add_hooks()
             hv.pv.local_invlpg[self.domid] = self._invlpg
@@ -74,10 +80,17 @@ class PvVcpu(PvProcessor):
             engine.add_hook(UC_HOOK_INSN, front.syscall_hook, front.data, ctypes.c_int(UC_X86_INS_SYSCALL))
         engine.add_hook(UC_HOOK_INSN, sysenter, None, ctypes.c_int(UC_X86_INS_SYSENTER))
         self._port_hooks = PvPortHooks(self, Ports(lambda data: console.write(self.domid, data)),
-                                       lambda vector, code, address: turns.current.fault(vector, code))
+                                       lambda vector, code, address: turns.current.fault_in_hook(vector, code))
+
+    def enter(self) -> None:
+        """Put the domain's engine into guest mode.  What is pending for the guest waits until it runs."""
+        self._unsettled = True
+        self.engine.enter(self.hv.pv.nested_root(self.domid))
+        self._unsettled = False
+        self.start_front()
 
     def install_exits(self) -> None:
-        """After `Engine.enter`: what each intercept does."""
+        """After `enter`: what each intercept does."""
         exceptions, instructions = self.exceptions, self.instructions
         self.exits = {EXIT_BASE + code: handler for code, handler in {
             Exit.CPUID: instructions.cpuid, Exit.RDTSC: instructions.rdtsc, Exit.RDTSCP: instructions.rdtscp,
@@ -93,9 +106,21 @@ class PvVcpu(PvProcessor):
 
     def run_slice(self) -> None:
         self.turns.take(self)
+        if self._table.nmi[self.vcpu] and not self._deliver_nmi():
+            return
         super().run_slice()
-        if self._writes.active:
-            self._writes.finish()
+        if self.writes.active:
+            self.writes.finish()
+
+    def _deliver_nmi(self) -> bool:
+        """Enter the guest's handler if it is time.  False where that crashed the guest."""
+        if take_nmi(self._table, self.hv.traps, self.vcpu):
+            try:
+                self.traps.exception(delivery.NMI)
+            except GuestCrash as error:
+                self.crash(str(error))
+                return False
+        return True
 
     # -- into Xen and back
 
@@ -107,7 +132,7 @@ class PvVcpu(PvProcessor):
         try:
             if self._touched[0]:
                 self._collect()
-            if self._writes.active and number not in _STEPPING and not self._writes.finish():
+            if self.writes.active and number not in _STEPPING and not self.writes.finish():
                 return
             handler = self.exits.get(number)
             if handler is not None:
@@ -215,6 +240,8 @@ class PvVcpu(PvProcessor):
         for register, argument in zip(_ARGUMENTS64 if self.width == 64 else _ARGUMENTS32, arguments, strict=False):
             self.q[register] = argument
         self._restarted = True
+        if self._virtual:
+            self._budget[0] -= self._continued_cycles
         self._stop()
 
     # -- what the guest is told
@@ -233,9 +260,22 @@ class PvVcpu(PvProcessor):
             except GuestCrash as error:
                 self.crash(str(error))
 
+    def charge_trap(self) -> None:
+        """An exception takes time; where no block of code comes that would see it, no time is left."""
+        self._budget[0] -= self._trap_cycles
+        if self._budget[0] < 0:
+            self._stop()
+
     def fault(self, vector: int, error: int | None = None) -> None:
         """Raise an exception in the guest."""
         self.traps.exception(vector, error)
+
+    def fault_in_hook(self, vector: int, error: int | None) -> None:
+        """The same outside `on_exit`."""
+        try:
+            self.traps.exception(vector, error)
+        except GuestCrash as crash:
+            self.crash(str(crash))
 
     def page_fault(self, address: int, code: int) -> None:
         """Tell the guest of a page fault; to it, its kernel is no user."""

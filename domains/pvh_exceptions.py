@@ -25,7 +25,7 @@ class PvhExceptions:
         hv, engine = vcpu.hv, vcpu.engine
         self._vcpu, self._engine, self._q, self._d, self._budget = vcpu, engine, engine.q, engine.d, engine.budget
         self._delivery = Delivery(engine, vcpu.walker, hv.arena)
-        self._null_mmio = NullMmio(engine, hv.arena, hv.memory, vcpu.domid,
+        self.null_mmio = NullMmio(engine, hv.arena, hv.memory, vcpu.domid,
                                    VcpuId(hv.vcpus.vcpu_id[vcpu.vcpu]))
         self._cycles = cycles(_FAULT)
 
@@ -41,7 +41,7 @@ class PvhExceptions:
     def throw(self, vector: int, code: int | None = None, address: int | None = None) -> None:
         """Raise an exception in the guest, at its RIP; `address` is for CR2."""
         self._charge()
-        self._null_mmio.finish()
+        self.null_mmio.finish()
         try:
             self._delivery.exception(vector, code, address)
         except TripleFault as fault:
@@ -72,7 +72,7 @@ class PvhExceptions:
         """An access to what is no memory, or not for that."""
         code, address = self._d[env.ERROR_CODE], self._engine.fault_address
         self._charge()
-        if not self._null_mmio.begin(address, write=bool(code & _WRITE), fetch=bool(code & _FETCH)):
+        if not self.null_mmio.begin(address, write=bool(code & _WRITE), fetch=bool(code & _FETCH)):
             self.throw(delivery.GP, 0)
 
     def shutdown(self) -> None:
@@ -101,5 +101,5 @@ class PvhExceptions:
             self.throw(delivery.UD)
 
     def _debug(self) -> None:
-        if not self._null_mmio.finish():
+        if not self.null_mmio.finish():
             self.throw(delivery.DB)

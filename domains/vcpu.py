@@ -7,7 +7,7 @@ report.
 
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from abi.types import Domid, VcpuId, VcpuRow
 from clock.pvclock import NANOSECONDS
@@ -35,6 +35,17 @@ _HOST_BUDGET = 200_000
 _REFRESH = REFRESH // 4
 """Nanoseconds between two looks at whether the guest's time parameters are to be renewed."""
 _NOTHING = memoryview(bytes(8)).cast("Q")
+
+
+class VcpuState(NamedTuple):
+    """What a vCPU remembers beside its processor."""
+
+    fresh: bool
+    """It has not run yet."""
+    refresh: int
+    """When its time parameters are to be renewed, in nanoseconds."""
+    width: int
+    """Of its last hypercall."""
 
 
 class _Stopping(dict[int, Callable[[], None]]):
@@ -140,6 +151,8 @@ class Vcpu:
                 self.front.begin(started + granted, end)
             if self.hv.arena.u8[vcpus.info[row]] and (self.front is None or not self.front.arm_upcall()):
                 self.arm_upcall()
+                if self._runstate[row] != RunState.RUNNING:  # it could not be told, and has crashed
+                    return
             while True:
                 self.engine.run()
                 if self._touched[0]:
@@ -282,6 +295,19 @@ class Vcpu:
     def software_interrupt(self, vector: int) -> None:
         """INT n, with RIP already behind it."""
         raise NotImplementedError
+
+    # -- to go on elsewhere
+
+    def save(self) -> VcpuState:
+        """What is kept here between two slices and lies neither in the host's bytes nor in the engine."""
+        within = self._unsettled or self._parked_exits is not None or self._touched[0]
+        assert not within, "saved within a slice"
+        return VcpuState(self._fresh, self._refresh, self.width)
+
+    def restore(self, state: VcpuState) -> None:
+        """Go on with it."""
+        self._fresh, self._refresh, self.width = state
+        self.stale = True
 
     # -- the end, and reports
 

@@ -29,6 +29,8 @@ class GrantCopies:
         self._pin, self._grantee, self._frame = active.pin, active.domid, active.mfn
         self._refs = active.rows // domains.rows
         self._bytes = arena.u8
+        self.require: Callable[[Domid, int], None] = lambda domid, other: None
+        """See `grants.grant_table.Require`."""
         self.may_write: Callable[[int], bool] | None = None
         """Where the host has PV guests: whether a frame may be written, or is a page table, say."""
 
@@ -63,6 +65,7 @@ class GrantCopies:
             return caller
         if not is_grant:
             raise GrantError(GrantStatus.permission_denied)
+        self.require(caller, domid)
         if domid >= self._rows or not self._version[domid]:
             raise GrantError(GrantStatus.bad_domain)
         return domid

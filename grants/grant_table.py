@@ -4,7 +4,7 @@
 the same tables over the same bytes may go on where another stopped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from abi.errno import Errno, XenError
 from abi.grant_table import GrantStatus, GTF_permit_access
@@ -27,6 +27,9 @@ from grants.tables import (
 from state.arena import Arena
 
 _INITIAL_FRAMES = 1
+Require = Callable[[Domid, int], None]
+"""Called with a domain that acts and another before anything of the other's is looked at; may raise, and then the whole
+operation is asked for again."""
 
 
 class GrantTables:
@@ -35,6 +38,7 @@ class GrantTables:
     def __init__(self, domains: GrantDomainTable, frames: GrantFrameTable, active: ActiveTable,
                  maptrack: MaptrackTable, arena: Arena, memory: MemoryManager, hosts: Sequence[HostMapping]) -> None:
         self.domains, self._frames, self._active = domains, frames, active
+        self.require: Require = lambda domid, other: None
         self._memory, self._hosts = memory, hosts
         self._entries: dict[int, Entries] = {1: EntriesV1(domains, frames, arena)}
         self._frame_share = frames.rows // domains.rows
@@ -42,6 +46,10 @@ class GrantTables:
         self._handle_share = maptrack.rows // domains.rows
         self.mappings = GrantMappings(domains, active, maptrack, self._entries, memory, hosts)
         self.copies = GrantCopies(domains, active, self._entries, memory, arena)
+
+    def set_require(self, require: Require) -> None:
+        """Have `require` asked before a domain's operation touches another domain."""
+        self.require = self.mappings.require = self.copies.require = require
 
     def create(self, domid: Domid, kind: int, max_frames: int = DEFAULT_MAX_GRANT_FRAMES,
                max_maptrack_frames: int = DEFAULT_MAX_MAPTRACK_FRAMES, max_version: int = 1) -> None:

@@ -5,7 +5,7 @@ the oddities: DOMID_SELF is no domain here, and an entry that its granter revoke
 that its grantee may even map it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from abi.grant_table import (
     GNTMAP_application_map,
@@ -45,6 +45,8 @@ class GrantMappings:
         self._address = maptrack.address
         self._handles = maptrack.rows // domains.rows
         self._maptrack = Maptrack(domains, maptrack)
+        self.require: Callable[[Domid, int], None] = lambda domid, other: None
+        """See `grants.grant_table.Require`."""
 
     def map_grant_ref(self, mapper: Domid, host_addr: int, flags: int, ref: GrantRef,
                       granter: Domid) -> tuple[GrantHandle, int]:
@@ -55,6 +57,7 @@ class GrantMappings:
         host = self._hosts[self._kind[mapper]]
         if host.external and flags & _NOT_IN_HVM:
             raise GrantError(GrantStatus.general_error)
+        self.require(mapper, granter)
         if granter >= self._rows or not self._version[granter]:
             raise GrantError(GrantStatus.bad_domain)
         handle = self._maptrack.take(mapper)

@@ -7,15 +7,19 @@ its hypercall instruction with these arguments in its registers; other vCPUs get
 
 from typing import Protocol
 
+from abi.types import Domid
 from hypervisor.call import Call
 
 
 class Continuation(Exception):  # noqa: N818 (it is not an error)
-    """The rest of this hypercall is the same hypercall with `arguments` (as many as its row has)."""
+    """The rest of this hypercall is the same hypercall with `arguments` (as many as its row has).
 
-    def __init__(self, *arguments: int) -> None:
+    With `wish` it goes on in the next round, when the caller is in one group with that domain: see `hypervisor.groups`.
+    """
+
+    def __init__(self, *arguments: int, wish: Domid | None = None) -> None:
         super().__init__(*arguments)
-        self.arguments = arguments
+        self.arguments, self.wish = arguments, wish
 
 
 class Restartable(Call, Protocol):

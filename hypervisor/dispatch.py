@@ -13,6 +13,7 @@ from hypervisor.call import Call
 from hypervisor.continuation import Continuation
 from hypervisor.crash import GuestCrash
 from hypervisor.decode import call_in_words
+from hypervisor.groups import Apart
 from hypervisor.host import Host
 from hypervisor.hypercalls import NR_HYPERCALLS, OF_A_PROCESSOR, ROWS, Handler, Row, missing
 from hypervisor.tables import GuestKind
@@ -84,7 +85,9 @@ class Dispatcher:
         except XenError as error:
             result = -error.errno & mask
         except Continuation as rest:
-            return self._continue(call, number, rest.arguments)
+            return self._continue(call, number, rest)
+        except Apart as apart:
+            return self._continue(call, number, Continuation(*(a1, a2, a3, a4, a5, a6)[:count], wish=apart.other))
         except (GuestCrash, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -110,8 +113,11 @@ class Dispatcher:
                               min(number, 0xFFFFFF), (), result)
         return result
 
-    def _continue(self, call: Call, number: int, arguments: tuple[int, ...]) -> int:
+    def _continue(self, call: Call, number: int, rest: Continuation) -> int:
         """The handler has done its share: arrange for the rest.  Who cannot be restarted waits for it here."""
+        arguments = rest.arguments
+        if rest.wish is not None:
+            self._hv.join(call.vcpu, rest.wish)
         if self.in_multicall:
             self.preempted = arguments
             return number
@@ -124,8 +130,8 @@ class Dispatcher:
         while True:
             try:
                 result = handler(self._hv, call, *arguments)
-            except Continuation as rest:
-                arguments = rest.arguments
+            except Continuation as more:
+                arguments = more.arguments
                 continue
             except XenError as error:
                 result = -error.errno

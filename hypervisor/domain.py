@@ -53,6 +53,7 @@ def create_domain(hv: Hypervisor, spec: DomainSpec) -> None:
     domains.evtchn_limit[domid] = _PORTS
     domains.awaited[domid] = spec.awaited
     hv.sched.add_domain(domid)
+    hv.groups.add_domain(domid)
     hv.memory.allocate_domain(domid, spec.pages)
     shared_info = domains.shared_info[domid]
     first = SHARED_INFO.at(64).offset["vcpu_info"]

@@ -8,6 +8,8 @@ act on it.  A port that does not exist is EINVAL.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy
+
 from abi.errno import Errno, XenError
 from abi.event_channel import EvtchnStatus
 from abi.types import Domid, Port, VcpuId, VcpuRow
@@ -61,6 +63,8 @@ class EventChannels:
         self.vcpu_info_moved = self.upcalls.vcpu_info_moved
         self.ports = PortSpaces(channels, virqs, spaces, domains,
                                 [TwoLevel(domains, arena, self.upcalls, trace)])
+        self.require: Callable[[Domid, int], None] = lambda domid, other: None
+        """Called with a domain that acts and another before anything of the other's is looked at: `Groups.require`."""
         self._state, self._consumer, self._notify_vcpu = channels.state, channels.consumer, channels.notify_vcpu
         self._remote_dom, self._remote_port = channels.remote_dom, channels.remote_port
         self._abi, self._abis, self._vcpu_base = spaces.abi, self.ports.abis, domains.vcpu_base
@@ -77,11 +81,12 @@ class EventChannels:
             if self._state[channel_row(domid, Port(port))] != ChannelState.FREE:
                 self.ports.disconnect(domid, Port(port))
         self.ports.close(domid)
-        for port in range(1, self.ports.spaces.valid[HOST]):
-            row = channel_row(HOST, Port(port))
-            if (self._consumer[row] and self._state[row] == ChannelState.UNBOUND
-                    and self._remote_dom[row] == domid):
-                self.ports.disconnect(HOST, Port(port))
+        mine = slice(0, self.ports.spaces.valid[HOST])
+        waiting = ((numpy.frombuffer(self._remote_dom.cast("B"), numpy.uint16)[mine] == domid)
+                   & (numpy.frombuffer(self._state, numpy.uint8)[mine] == ChannelState.UNBOUND)
+                   & (numpy.frombuffer(self._consumer, numpy.uint8)[mine] != 0))
+        for port in numpy.flatnonzero(waiting).tolist():
+            self.ports.disconnect(HOST, Port(port))
 
     # What guests ask for.
 
@@ -263,6 +268,7 @@ class EventChannels:
     def _domain(self, caller: Domid, dom: Domid) -> Domid:
         if dom == DOMID_SELF:
             return caller
+        self.require(caller, dom)
         if dom >= self.domains.rows or self.domains.state[dom] not in _ALIVE:
             raise XenError(Errno.ESRCH)
         return dom

@@ -1,6 +1,6 @@
 """The port space of each domain: which ports exist; getting, joining, raising one, and giving it back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from abi.errno import Errno, XenError
 from abi.types import Domid, Port, VcpuId, VcpuRow
@@ -26,6 +26,8 @@ class PortSpaces:
     def __init__(self, channels: EventChannelTable, virqs: VirqTable, spaces: PortSpaceTable,
                  domains: DomainTable, abis: Sequence[EventAbi]) -> None:
         self.channels, self.virqs, self.spaces, self.domains, self.abis = channels, virqs, spaces, domains, abis
+        self.loosened: Callable[[Domid], None] = lambda domid: None
+        """Told of every domain that gives up its end of an interdomain channel."""
 
     def open(self, domid: Domid) -> None:
         """Give a new domain its port space: one bucket, of which port 0 is reserved."""
@@ -135,6 +137,7 @@ class PortSpaces:
                 vcpu_id = channels.notify_vcpu[row] if virq in PER_VCPU_VIRQS else 0
                 self.virqs.port[(self.domains.vcpu_base[domid] + vcpu_id) * NR_VIRQS + virq] = NO_PORT
             case ChannelState.INTERDOMAIN:
+                self.loosened(domid)
                 peer = self.peer_row(row)  # whose remote_dom is this domain already
                 channels.state[peer] = ChannelState.UNBOUND
                 channels.remote_port[peer] = NO_PORT

@@ -35,6 +35,9 @@ INVALID_M2P = (1 << 64) - 1
 """In `gfn`: the owner does not see the frame (INVALID_M2P_ENTRY)."""
 
 
+_HOST = Domid(0)
+
+
 class FrameTable(Table):
     """A row a frame.  All zero is a free frame, so that a large table of a sparse file costs only what is used.
 
@@ -43,6 +46,7 @@ class FrameTable(Table):
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "gfn": "Q", "refs": "I", "owner": "H", "kind": "B", "flags": "B", "previous": "I", "next": "I", "extent": "I",
+        "heap": "H",
     }
     gfn: "memoryview[int]"
     """Where the owner sees the frame, or INVALID_M2P."""
@@ -55,6 +59,8 @@ class FrameTable(Table):
     next: "memoryview[int]"
     extent: "memoryview[int]"
     """`previous`, `next` and `extent` are the heap's."""
+    heap: "memoryview[int]"
+    """Whose heap the frame belongs to, whoever owns it."""
 
 
 class Frames:
@@ -82,13 +88,16 @@ class Frames:
 
     def allocate_xen_frame(self, owner: Domid) -> Mfn:
         """One zeroed frame of the Xen heap that `owner` may see, with one reference.  Raises XenError(ENOMEM)."""
-        mfn = self._take(owner, FrameKind.XENHEAP)
+        mfn = self._take(owner, owner, FrameKind.XENHEAP)
         self._refs[mfn] = 1
         return mfn
 
-    def allocate_table(self) -> Mfn:
-        """One zeroed frame below 4 GiB that no guest sees.  Raises XenError(ENOMEM)."""
-        return self._take(Domid(DOMID_XEN), FrameKind.TABLE)
+    def allocate_table(self, domid: Domid = _HOST) -> Mfn:
+        """One zeroed frame below 4 GiB that no guest sees, from what the hypervisor has for a domain, or for all.
+
+        Raises XenError(ENOMEM).
+        """
+        return self._take(domid, Domid(DOMID_XEN), FrameKind.TABLE)
 
     def free_table(self, mfn: Mfn) -> None:
         """The end of a frame that `allocate_table` gave."""
@@ -99,7 +108,7 @@ class Frames:
 
         Raises XenError(ENOMEM).
         """
-        mfn = self.heap.allocate(frames, align, self.count if below is None else below)
+        mfn = self.heap.allocate(owner, frames, align, self.count if below is None else below)
         end = mfn + frames
         self._owners[mfn:end] = owner
         self._kinds[mfn:end] = FrameKind.RAM
@@ -151,8 +160,8 @@ class Frames:
                 self._free(Mfn(int(run[0])), len(run))
         return int(owned.sum()) - len(unused)
 
-    def _take(self, owner: Domid, kind: FrameKind) -> Mfn:
-        mfn = self.heap.take()
+    def _take(self, domid: Domid, owner: Domid, kind: FrameKind) -> Mfn:
+        mfn = self.heap.take(domid)
         self._owner[mfn], self._kind[mfn] = owner, kind
         self.table.gfn[mfn] = INVALID_M2P
         return mfn

@@ -29,6 +29,7 @@ from grants.errors import GrantError
 from grants.grant_table import GrantTables
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
+from hypervisor.groups import Apart
 from hypervisor.tables import DomainTable, GuestKind
 from hypervisor.unimplemented import Unimplemented, not_implemented
 
@@ -99,7 +100,7 @@ def _each(op: GnttabOp, layout: Layout, run: Run) -> Operation:
     def operation(hv: Host, call: Call, uop: int, count: int) -> None:
         unpack, size, status = shapes[call.width]
         if count != 1:
-            rest = _batches(hv, call, operation, run, layout.at(call.width), uop, count)
+            rest = _batches(hv, call, op, operation, run, layout.at(call.width), uop, count)
             if rest:
                 raise Continuation(op, uop + (count - rest) * size, rest)
             return
@@ -114,7 +115,7 @@ def _each(op: GnttabOp, layout: Layout, run: Run) -> Operation:
     return operation
 
 
-def _batches(hv: Host, call: Call, one: Operation, run: Run, shape: Shape, uop: int, count: int) -> int:
+def _batches(hv: Host, call: Call, op: GnttabOp, one: Operation, run: Run, shape: Shape, uop: int, count: int) -> int:
     """Read and write as many elements at a time as a page holds, and return how many are left after PAGES of these.
 
     A page that cannot be read and written as a whole is done by `one` element after another, up to the fault.
@@ -128,14 +129,20 @@ def _batches(hv: Host, call: Call, one: Operation, run: Run, shape: Shape, uop: 
             data = bytearray(memory.read(uop, number * size))
             memory.write(uop, bytes(data))
         except XenError:
-            for at in range(uop, uop + number * size, size):
-                one(hv, call, at, 1)
+            for index in range(number):
+                try:
+                    one(hv, call, uop + index * size, 1)
+                except Apart as apart:
+                    raise Continuation(op, uop + index * size, count - index, wish=apart.other) from None
         else:
             for at in range(0, number * size, size):
                 try:
                     result = run(grants, domid, unpack(data, at))
                 except GrantError as error:
                     result = _STATUS.pack(error.status)
+                except Apart as apart:
+                    memory.write(uop, bytes(data[:at]))
+                    raise Continuation(op, uop + at, count - at // size, wish=apart.other) from None
                 data[at + status:at + status + len(result)] = result
             memory.write(uop, bytes(data))
         uop += number * size
@@ -231,6 +238,7 @@ def _target(hv: Host, call: Call, dom: int) -> Domid:
     """The domain that a caller may ask about: itself, or any if it is privileged.  Raises GrantError."""
     if dom in (DOMID_SELF, call.domid):
         return call.domid
+    hv.grants.require(call.domid, dom)
     if not hv.grants.exists(Domid(dom)):
         raise GrantError(GrantStatus.bad_domain)
     if not hv.domains.privileged[call.domid]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from abi.types import Domid, Gfn, Mfn
+from abi.types import Domid, Gfn, Mfn, VcpuRow
 from hypervisor.tables import DomainTable, VcpuTable
 from hypervisor.trace import Trace
 from hypervisor.unimplemented import Unimplemented
@@ -46,6 +46,9 @@ class Host(Protocol):
 
     def log(self, domid: Domid, text: str) -> None:
         """A line of the hypervisor's own log, about or for `domid`."""
+
+    def join(self, row: VcpuRow, other: Domid) -> None:
+        """The current vCPU's call goes on in the next round, in one group with domain `other`."""
 
     def latch_width(self, domid: Domid, width: int) -> None:
         """The domain's shared_info is laid out for `width` bits from now on (Xen's hvm_latch_shinfo_size)."""

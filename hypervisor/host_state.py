@@ -26,9 +26,10 @@ from grants.tables import (
 )
 from hypervisor.event_channel_tables import PORTS, EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import FrameTable
-from hypervisor.heap import HeapTable
+from hypervisor.groups import GroupTable
+from hypervisor.heap import LARGE, HeapTable
 from hypervisor.hvm_params import ROWS_A_DOMAIN, ParamTable, UpcallVectorTable
-from hypervisor.memory import MemoryTable
+from hypervisor.memory import MemoryTable, pool_share
 from hypervisor.p2m import P2mTable
 from hypervisor.pv_tables import (
     DESCRIPTOR_FRAMES,
@@ -43,6 +44,7 @@ from hypervisor.pv_tables import (
     PvVcpuTable,
     TrapTable,
 )
+from hypervisor.pvh_layout import SLACK
 from hypervisor.tables import DomainTable, VcpuTable
 from hypervisor.vm_assist import AssistTable
 from hypervisor.watchdog import WatchdogTable
@@ -51,16 +53,15 @@ from state.table import Table
 
 FIRST_FRAME = 256
 """Frames below this one are each engine's own."""
-_POOL_BASE, _POOL_A_DOMAIN = 256, 96
-_LARGE = 512
-"""Frames of a 2 MiB mapping: extents start on one."""
+_POOL_BASE = 256
 T = TypeVar("T", bound=Table)
 
 
 class HostTable(Table):
     """One row: what concerns the whole host."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "alone": "B",
+                                             "horizon": "Q", "window": "Q", "round": "Q", "topology": "I", "mark": "Q"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
     request: "memoryview[int]"
@@ -69,6 +70,18 @@ class HostTable(Table):
     """How the run ended (`domains.runner.Outcome`); 0 while it goes on."""
     alive: "memoryview[int]"
     """Domains that the run waits for and that have not ended."""
+    alone: "memoryview[int]"
+    """There is one sharing group: nobody has to wait for the end of a round."""
+    horizon: "memoryview[int]"
+    """Nanoseconds of system time at which the round ends (`hypervisor.rounds`)."""
+    window: "memoryview[int]"
+    """Nanoseconds that the round lasts."""
+    round: "memoryview[int]"
+    """How many rounds there were."""
+    topology: "memoryview[int]"
+    """How often the sharing groups changed."""
+    mark: "memoryview[int]"
+    """When the hypervisor's process wants to end the round (for a checkpoint), or NEVER."""
 
 
 class StoreTable(Table):
@@ -93,20 +106,22 @@ class HostShape:
     @property
     def pool(self) -> int:
         """Frames of the hypervisor's own, including those that round the extents' start up to 2 MiB."""
-        pool = _POOL_BASE + _POOL_A_DOMAIN * self.domains
-        return pool + -(FIRST_FRAME + pool) % _LARGE
+        pages = -(-self.memory // PAGE_SIZE)
+        m2p = pages // LARGE ** 2 * 3  # the tables of the M2P's own tables
+        pool = _POOL_BASE + m2p + self.domains * pool_share(SLACK + LARGE) + 2 * pages // LARGE
+        return pool + -(FIRST_FRAME + pool) % LARGE
 
     @property
     def frames(self) -> int:
-        """All frames; each domain may waste up to one large page by its alignment."""
-        return FIRST_FRAME + self.pool + -(-self.memory // PAGE_SIZE) + self.domains * (_LARGE + 16)
+        """All frames; each domain may waste up to two large pages by the size and the alignment of its heap."""
+        return FIRST_FRAME + self.pool + -(-self.memory // PAGE_SIZE) + self.domains * (2 * LARGE + SLACK)
 
     def tables(self) -> list[tuple[type[Table], int]]:
         """Every table with its rows, in the order in which they lie."""
         domains, vcpus = self.domains, self.vcpus
         return [
-            (FrameTable, self.frames), (HostTable, 1), (DomainTable, domains), (VcpuTable, vcpus), (HeapTable, 1),
-            (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
+            (FrameTable, self.frames), (HostTable, 1), (DomainTable, domains), (VcpuTable, vcpus), (HeapTable, domains),
+            (GroupTable, domains), (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
             (UpcallVectorTable, vcpus), (AssistTable, domains), (WatchdogTable, domains),
             (PortSpaceTable, domains), (VirqTable, vcpus * NR_VIRQS), (EventChannelTable, domains * PORTS),
             (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),

@@ -4,7 +4,7 @@ Each process that runs domains of the host has one; whoever holds the baton may 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
@@ -22,6 +22,7 @@ from hypervisor.dispatch import Dispatcher
 from hypervisor.event_channel import EventChannels
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import Frames, FrameTable
+from hypervisor.groups import Groups, GroupTable
 from hypervisor.heap import Heap, HeapTable
 from hypervisor.host_state import FIRST_FRAME, HostState, HostTable
 from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
@@ -31,6 +32,7 @@ from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
+from hypervisor.rounds import Rounds
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
@@ -60,6 +62,16 @@ class HostIo(Protocol):
         """A domain shut down with SHUTDOWN_* `reason`; `detail` is a report where it crashed."""
 
 
+class Keeper(Protocol):
+    """Keeps something about domains in a process, beside the host's bytes."""
+
+    def save(self, domid: Domid) -> Any:
+        """What it keeps of a domain, for msgpack."""
+
+    def restore(self, domid: Domid, saved: Any) -> None:
+        """Go on with what was saved elsewhere."""
+
+
 class Hypervisor:
     """`state` holds the shared bytes; `rows` is the hypercall table, `io` takes what is to be shown."""
 
@@ -73,7 +85,7 @@ class Hypervisor:
         self.host = table(HostTable)
         self.domains, self.vcpus = table(DomainTable), table(VcpuTable)
         self.trace = Trace(trace_sink)
-        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable))
+        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable), horizon=self.host.horizon)
         heap = Heap(self.arena, table(FrameTable), table(HeapTable), scrub)
         self.frames = Frames(table(FrameTable), heap, self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
@@ -87,6 +99,13 @@ class Hypervisor:
                                   (TypedPhysmapMapping(self.memory, self.domains, self.pv),
                                    PvMapping(self.arena.u64, self.domains, self.pv, self._vcpu_of), NoHostMapping()))
         self.grants.copies.may_write = self.pv.types.may_write
+        self.groups = Groups(table(GroupTable), self.domains, self.vcpus, table(EventChannelTable),
+                             table(PortSpaceTable), table(GrantDomainTable), table(MaptrackTable))
+        self.grants.set_require(self.groups.require)
+        self.events.require, self.events.ports.loosened = self.groups.require, self.groups.loosen
+        self.serve_store: Callable[[Domid], None] = lambda domid: None
+        """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
+        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self._serve_store)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -97,10 +116,12 @@ class Hypervisor:
         self.sched.watchdog_fired = lambda domid: self.log(domid, "Watchdog timer fired")
         self.sched.time_to_type = self.poll_console
         self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
-        self._rings: dict[Domid, ConsoleRing] = {}
+        self.rings: dict[Domid, ConsoleRing] = {}
+        """The consoles' rings, once they have been looked at."""
         self.typed: dict[Domid, TypedInput] = {}
         """What is typed on consoles; each is used by the process that runs the domain, and by no other."""
-        self._details: dict[Domid, str] = {}
+        self.details: dict[Domid, str] = {}
+        """Why domains crash that have not been destroyed yet."""
         self.local_flush: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translations of a page, or of all (p2m.EVERY_PAGE)."""
         self.initialise_vcpu: Callable[[Call, VcpuRow, int], None] | None = None
@@ -110,11 +131,14 @@ class Hypervisor:
         """Domains that shut down since the runner last looked."""
         self.destroyed: list[Callable[[Domid], None]] = []
         """Told of every domain whose resources go."""
+        self.keepers: dict[str, Keeper] = {}
+        """Who else keeps something in this process: see `hypervisor.local_state`."""
 
     def format(self) -> None:
         """Make a new host of zeroed bytes."""
         self.frames.format(FIRST_FRAME, self.state.shape.pool)
         self.sched.format()
+        self.host.mark[0] = self.host.horizon[0] = NEVER
 
     # -- what handlers ask for (hypervisor.host.Host and the others' protocols)
 
@@ -127,6 +151,11 @@ class Hypervisor:
         if self.domains.width[domid] != width:
             self.domains.width[domid] = width
             self.write_wallclock(domid)
+
+    def join(self, row: VcpuRow, other: Domid) -> None:
+        """The current vCPU's call goes on in the next round, in one group with domain `other`."""
+        self.groups.wish(row, other)
+        self.sched.defer(row)
 
     def local_events_need_delivery(self, call: Call) -> bool:
         """Would the calling vCPU take an upcall at once, if it went on now?"""
@@ -142,28 +171,42 @@ class Hypervisor:
         self.drain_console(domid)
 
     def _store_event(self, domid: Domid, port: Port) -> None:
-        """Nobody serves the store: a toolstack puts `xenstore.store.Store` here."""
+        """A domain has notified the store, which concerns all: it is served at the end of the round, unless it is
+        alone, or this is the end of a round (or nothing runs yet)."""
+        current = self.sched.current
+        if self.host.alone[0] or current is None or not current:
+            self.serve_store(domid)
+        elif not self.groups.table.store[domid]:
+            self.groups.table.store[domid] = self.vcpus.local_time[current] + 1
+
+    def _serve_store(self, domid: Domid) -> None:
+        self.serve_store(domid)
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""
-        ring = self._rings.get(domid)
+        ring = self.rings.get(domid)
         if ring is None or ring.has_output or domid in self.typed:
             self.drain_console(domid)
 
     def drain_console(self, domid: Domid) -> None:
         """Take what a domain wrote to its console ring and show it, give it what is typed, and tell it of both."""
         page = self.params.get(domid, HvmParam.CONSOLE_PFN)
-        ring = self._rings.get(domid)
+        ring = self.rings.get(domid)
         if ring is None:
             found = self.memory.find(domid, page)
             if found is None:
                 return
-            ring = self._rings[domid] = ConsoleRing(self.arena, found[0] << 12, lambda text: self.log(domid, text))
+            ring = self.open_ring(domid, found[0] << 12)
         data = ring.drain()
         if data:
             self.io.console(domid, data)
         if (domid in self.typed and self._type(domid, ring, data)) or data:
             self.events.notify_guest(domid, Port(self.params.get(domid, HvmParam.CONSOLE_EVTCHN)))
+
+    def open_ring(self, domid: Domid, page: int) -> ConsoleRing:
+        """The ring of a domain's console, which is at machine address `page`."""
+        ring = self.rings[domid] = ConsoleRing(self.arena, page, lambda text: self.log(domid, text))
+        return ring
 
     def _type(self, domid: Domid, ring: ConsoleRing, data: bytes) -> bool:
         """Go on with the domain's input after it printed `data`.  Was anything typed?"""
@@ -184,7 +227,7 @@ class Hypervisor:
 
     def crash(self, domid: Domid, reason: str, details: Iterable[str] = ()) -> None:
         """Crash a domain, as Xen's domain_crash, with a report."""
-        self._details.setdefault(domid, "\n".join((reason, *details)))
+        self.details.setdefault(domid, "\n".join((reason, *details)))
         self.io.log(f"domain {domid} crashed: {reason}")
         for line in details:
             self.io.log("    " + line)
@@ -198,7 +241,7 @@ class Hypervisor:
     def triple_fault(self, domid: Domid, detail: str) -> None:
         """The processor shut down: the domain ends as HVM_PARAM_TRIPLE_FAULT_REASON says."""
         reason = self.params.get(domid, HvmParam.TRIPLE_FAULT_REASON)
-        self._details.setdefault(domid, detail)
+        self.details.setdefault(domid, detail)
         self.io.log(f"d{domid}: {detail}: shutdown with reason {reason}")
         self.sched.shutdown(domid, reason)
 
@@ -213,9 +256,9 @@ class Hypervisor:
             self.to_destroy.append(domid)
 
     def reap(self) -> None:
-        """Destroy the domains that have shut down: their ports close, their grants go, their memory is free.
+        """Release what the domains have that have shut down: their ports close, their grants go, their memory is free.
 
-        The runner calls it between slices, when no engine is inside a guest.
+        The runner calls it between slices, when no engine is inside a guest.  The rest is done at the end of the round.
         """
         while self.to_destroy:
             domid = self.to_destroy.pop()
@@ -224,19 +267,29 @@ class Hypervisor:
             row = VcpuRow(self.domains.vcpu_base[domid])
             reason = self.domains.shutdown_code[domid]
             self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), reason)
-            self.destroy(domid)
-            self.io.ended(domid, reason, self._details.pop(domid, ""))
+            self.release(domid)
+            self.io.ended(domid, reason, self.details.pop(domid, ""))
 
     def destroy(self, domid: Domid) -> None:
-        """Take everything from a domain that does not run any more."""
-        self.domains.state[domid] = DomainState.DEAD
-        for tell in self.destroyed:
-            tell(domid)
+        """Take everything from a domain that does not run any more, at once; for who holds still all others."""
+        self.release(domid)
+        self._bury(domid)
+
+    def release(self, domid: Domid) -> None:
+        """Take from a domain that has shut down what is its own, or its group's."""
+        self.domains.state[domid] = DomainState.SHUTDOWN
+        self.domains.released[domid] = 1
         self.events.close_all(domid)
         self.grants.destroy(domid)
         release_vcpu_infos(self, domid)
         self.pv.destroy(domid)
         self.memory.free_domain(domid)
+
+    def _bury(self, domid: Domid) -> None:
+        """The end of a released domain, which everybody may know."""
+        self.domains.state[domid] = DomainState.DEAD
+        for tell in self.destroyed:
+            tell(domid)
         self.host.alive[0] -= self.domains.awaited[domid]
 
     # -- wiring

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 _GIGABYTE = 1 << 30 - PAGE_SHIFT
 _ENTRY = E820ENTRY.at(64)
+_POOL_SHARE = 160
 MOST_MAP_ENTRIES = PAGE_SIZE // _ENTRY.size
+
+
+def pool_share(pages: int) -> int:
+    """Frames that the hypervisor has for what it keeps for a domain of `pages`: tables, grant table, descriptors."""
+    return _POOL_SHARE + 2 * pages // LARGE
 
 
 class MemoryTable(Table):
@@ -78,6 +84,7 @@ class Memory:
         """
         self._domains.max_pages[domid] = pages + SLACK
         try:
+            self._carve(domid, pages + SLACK)
             mfn = self._allocate_ram(domid, pages)
             if self._domains.kind[domid] == GuestKind.PVH:
                 self.p2m.create(domid)
@@ -221,6 +228,19 @@ class Memory:
         """Leave a hole at a page.  Raises XenError(EINVAL) where no grant mapping of `mfn` is there."""
         if not self.p2m.unfill(domid, gfn, mfn):
             raise XenError(Errno.EINVAL)
+
+    def _carve(self, domid: Domid, pages: int) -> None:
+        """Give the domain a heap for `pages`, aligned for the largest entries that the host's heap can give."""
+        frames = pages + -pages % LARGE
+        for align in (_GIGABYTE, LARGE):
+            if pages >= align or align == LARGE:
+                try:
+                    self.frames.heap.carve(domid, frames, align, pool_share(pages))
+                except XenError:
+                    if align == LARGE:
+                        raise
+                else:
+                    return
 
     def _allocate_ram(self, domid: Domid, pages: int) -> Mfn:
         """One extent, aligned for the largest entries that it can use and the heap can give."""

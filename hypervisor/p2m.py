@@ -68,9 +68,9 @@ class P2m:
 
     def create(self, domid: Domid) -> int:
         """Give a domain an empty p2m; returns the machine address of its root.  Raises XenError(ENOMEM)."""
-        root = self._frames.allocate_table() << 12
+        root = self._frames.allocate_table(domid) << 12
         try:
-            self._make_table(root >> 3, 0, 27)
+            self._make_table(domid, root >> 3, 0, 27)
         except XenError:
             self._frames.free_table(Mfn(root >> 12))
             raise
@@ -194,11 +194,11 @@ class P2m:
         u64, slot = self._u64, directory | gfn >> 18
         entry = u64[slot]
         if entry & 0x81 != 1:
-            entry = self._make_table(slot, entry, 18)
+            entry = self._make_table(domid, slot, entry, 18)
         slot = entry >> 12 << 9 | gfn >> 9 & 511
         entry = u64[slot]
         if entry & 0x81 != 1:
-            entry = self._make_table(slot, entry, 9)
+            entry = self._make_table(domid, slot, entry, 9)
         return entry >> 12 << 9 | gfn & 511
 
     def _large_slot(self, domid: Domid, gfn: int, shift: int) -> int:
@@ -208,12 +208,12 @@ class P2m:
             return slot
         entry = self._u64[slot]
         if entry & 0x81 != 1:
-            entry = self._make_table(slot, entry, 18)
+            entry = self._make_table(domid, slot, entry, 18)
         return entry >> 12 << 9 | gfn >> 9 & 511
 
-    def _make_table(self, slot: int, entry: int, shift: int) -> int:
+    def _make_table(self, domid: Domid, slot: int, entry: int, shift: int) -> int:
         """Put a table into `slot`: an empty one, or one that says what the large `entry` said."""
-        address = self._frames.allocate_table() << 12
+        address = self._frames.allocate_table(domid) << 12
         if entry & PRESENT:
             step = 1 << shift - 9
             first = entry if shift > 9 else entry & ~LEAF

@@ -140,7 +140,7 @@ class XenSlots:
         return slot
 
     def _new(self, domid: Domid) -> int:
-        mfn = self._frames.allocate_table()
+        mfn = self._frames.allocate_table(domid)
         self._nested.allow(domid, mfn)
         return mfn
 

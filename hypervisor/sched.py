@@ -11,8 +11,11 @@ its own if that is later.  A vCPU that yields, or spins with PAUSE, goes behind 
 All of this is a function of the tables, so it is the same in one process and in many.  One object serves one sharing
 group in one process.  Where time is the host's, the caller stores it in `local_time` after each exit and starts vCPUs
 with it; nothing else differs, except that a `due` in the future is to be slept for.
+
+Groups run in rounds (`hypervisor.rounds`): no slice goes beyond `horizon`, where the round ends.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 
 from abi.sched import ShutdownReason
@@ -42,9 +45,10 @@ class Scheduler:
     """
 
     def __init__(self, domains: DomainTable, vcpus: VcpuTable, quantum: int, watchdogs: WatchdogTable | None = None,
-                 rows: Sequence[int] | None = None) -> None:
+                 rows: Sequence[int] | None = None, horizon: "memoryview[int] | None" = None) -> None:
         self.domains, self.vcpus, self.quantum = domains, vcpus, quantum
         self.watchdogs = WatchdogTable.private(domains.rows) if watchdogs is None else watchdogs
+        self._horizon = memoryview(array("Q", [NEVER])) if horizon is None else horizon
         self.timers = VcpuTimers(vcpus, self.watchdogs)
         self.runstates = Runstates(vcpus)
         self.current: VcpuRow | None = None
@@ -70,8 +74,12 @@ class Scheduler:
 
     def set_group(self, rows: Sequence[int]) -> None:
         """The sharing group changed; `rows` ascend."""
-        self._queue = RunQueue(self.vcpus, rows)
-        self.pick, self._least_due = self._queue.smallest, self._queue.least_due
+        self.use(RunQueue(self.vcpus, rows))
+
+    def use(self, queue: RunQueue) -> None:
+        """From now on the vCPUs in `queue` are scheduled."""
+        self._queue = queue
+        self.pick, self._least_due = queue.smallest, queue.least_due
         """Who comes next: to `start`, or where it is blocked, to `fire_timers` of.  None where all wait for ever."""
 
     def format(self) -> None:
@@ -132,6 +140,8 @@ class Scheduler:
         end = (other if other > now else now) + self.quantum
         if end > now + MAX_SLICE:
             end = now + MAX_SLICE
+        if end > self._horizon[0]:
+            end = self._horizon[0]
         self.slice_end = timer if timer < end else end
 
     def preempt(self, row: VcpuRow) -> None:
@@ -176,6 +186,15 @@ class Scheduler:
         self._due[row] = self._local_time[row] = behind if behind > now else now
         self.changed = True
         return True
+
+    def defer(self, row: VcpuRow) -> None:
+        """The running vCPU has to wait for the end of the round; it is the first to go on in the next one."""
+        if self._runstate[row] == _RUNNING:
+            now = self._local_time[row]
+            self._change(row, _RUNNABLE, now)
+            horizon = self._horizon[0]
+            self._due[row] = self._local_time[row] = horizon if horizon > now else now
+            self.changed = True
 
     # What happens to others.
 

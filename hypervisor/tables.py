@@ -33,7 +33,7 @@ class DomainTable(Table):
         "state": "B", "kind": "B", "width": "B", "shutdown_code": "B",
         "privileged": "B", "callback_via_type": "B", "callback_vector": "B", "flush": "B",
         "vcpu_base": "I", "vcpu_count": "I", "shared_info": "Q", "max_pages": "I", "tot_pages": "I",
-        "evtchn_limit": "I", "awaited": "B",
+        "evtchn_limit": "I", "awaited": "B", "released": "B",
     }
     state: "memoryview[int]"
     kind: "memoryview[int]"
@@ -54,6 +54,8 @@ class DomainTable(Table):
     evtchn_limit: "memoryview[int]"
     awaited: "memoryview[int]"
     """The run goes on until this domain has ended."""
+    released: "memoryview[int]"
+    """It has shut down, and its ports, grants and memory are gone; it is DEAD at the end of the round."""
 
 
 class RunState(IntEnum):
@@ -73,7 +75,7 @@ class VcpuTable(Table):
         "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q",
         "poll_port": "i", "info": "Q", "info_registered": "B",
         "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
-        "hypercalls": "Q", "events_sent": "Q", "events_received": "Q", "work": "Q",
+        "wish": "H", "hypercalls": "Q", "events_sent": "Q", "events_received": "Q", "work": "Q",
     }
     domid: "memoryview[int]"
     vcpu_id: "memoryview[int]"
@@ -108,6 +110,8 @@ class VcpuTable(Table):
     runstate_area: "memoryview[int]"
     """Guest-linear address of the registered vcpu_runstate_info, or 0."""
     runstate_width: "memoryview[int]"
+    wish: "memoryview[int]"
+    """The domain that a call of this vCPU waits for: see `hypervisor.groups`; 0 for none."""
     hypercalls: "memoryview[int]"
     events_sent: "memoryview[int]"
     events_received: "memoryview[int]"

@@ -1,7 +1,7 @@
-"""The actors of the Ray runtime, as plain classes: the hypervisor and one domain.  `ray_runtime` makes actors of them.
+"""The actors of the Ray runtime, as plain classes: the hypervisor, and some domains.  `ray_runtime` makes them actors.
 
 The hypervisor actor owns the host's shared memory: a file without a name, which the others open through /proc, so that
-nothing is left behind whoever dies.  A domain actor attaches to it, loads its domain, and takes part in handing the
+nothing is left behind whoever dies.  A domain actor attaches to it, loads its domains, and takes part in handing the
 baton round.  Ray carries none of that: it places, starts and supervises the actors, and carries what they print.
 """
 
@@ -9,26 +9,30 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
-from domains.baton import Baton, BatonTable
+from domains.baton import Baton
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
-from domains.runner import HYPERVISOR, Outcome, Runner, vcpus_of
+from domains.runner import Outcome, Runner, vcpus_of
+from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import selfcheck
+from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
+from toolstack.checkpoint import Checkpoint
+from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
+from toolstack.checkpointer import Checkpointer, restore_host
 from toolstack.console import Console
-from toolstack.errors import HostError
+from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.outside import DomainInfo, Outside, Reply
-from toolstack.plan import HostPlan
+from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport
 from toolstack.session import (
     build_domain,
@@ -38,6 +42,8 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+
+Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Attachment:
 
 
 class Result(NamedTuple):
-    """What a domain actor gives back: its report, and its part of the trace where that is kept."""
+    """What a domain actor gives back for each domain: its report, and its part of the trace where that is kept."""
 
     report: DomainReport
     pieces: list[bytes]
@@ -113,14 +119,15 @@ class ActorIo:
 
 def buffer_size(plan: HostPlan) -> int:
     """Bytes of a host's shared memory with the baton's table behind the rest."""
-    size = shape_of(plan).size + BatonTable.size(len(plan.domains) + 1)
+    size = shape_of(plan).size + BatonTable.size(len(plan.actors) + 1)
     return size + -size % PAGE_SIZE
 
 
 class _Member:
     """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
 
-    def __init__(self, plan: HostPlan, memory: mmap.mmap, me: int, boot: int, trace: bool) -> None:
+    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, trace: bool) -> None:
+        memory = mmap.mmap(file, buffer_size(plan))
         self._plan, self._me = plan, me
         self.output = Output()
         self.io = ActorIo(self.output)
@@ -128,13 +135,12 @@ class _Member:
         sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
-        table = BatonTable(view[size:], len(plan.domains) + 1)
+        table = BatonTable(view[size:], len(plan.actors) + 1)
         self.batons = table
-        self.baton = Baton(table, me, lambda: bool(self.hv.host.outcome[0]))
-
-    def _hand_over(self, process: int) -> None:
-        self.baton.give(process)
-        self.baton.wait()
+        hv = self.hv
+        groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
+        self.baton = Baton(table, me, file, lambda: bool(hv.host.outcome[0]), hv.vcpus.process,
+                           groups.processes, lambda: hv.host.topology[0], plan.pcpus)
 
     def _leave(self) -> None:
         """The run has ended: let everybody see that, and close the output."""
@@ -151,52 +157,80 @@ class _Member:
 class HypervisorActor(_Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
-    def __init__(self, plan: HostPlan, trace: bool = False) -> None:
+    def __init__(self, plan: HostPlan, trace: bool = False, saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
-        self._boot = time.monotonic_ns()
-        super().__init__(plan, mmap.mmap(self._file, size), HYPERVISOR, self._boot, trace)
+        self._saved, self._trace = saved, trace
+        self._failure: CheckpointError | None = None
+        try:
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=trace)
+        except CheckpointError as error:  # who raised it here would be one of Ray's that died
+            self._failure = error
+            return
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, trace)
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
-        create_domains(self.hv, plan)
-        for index, domain in enumerate(plan.domains):
-            for row in vcpus_of(self.hv, Domid(domain.domid)):
-                self.hv.vcpus.process[row] = index + 1
-        self.batons.word[HYPERVISOR] = 1
+        if saved is None:
+            create_domains(self.hv, plan)
+        for index, actor in enumerate(plan.actors):
+            for domid in actor.domids:
+                for row in vcpus_of(self.hv, Domid(domid)):
+                    self.hv.vcpus.process[row] = index + 1
+        self.batons.word[HYPERVISOR] = Task.ROUND
 
     def attachment(self) -> Attachment:
-        """What domain actors attach with."""
+        """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
+        if self._failure is not None:
+            raise self._failure
         return Attachment(f"/proc/{os.getpid()}/fd/{self._file}", self._boot)
 
-    def run(self) -> Outcome:
-        """All domains are loaded: let them run, and serve until the run has ended."""
-        start_domains(self.hv, self._plan)
-        self._jobs.begin()
+    def run(self, ask: Ask) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
+
+        `ask()` gives what `DomainActor.save` of each actor that lives does.
+        """
         try:
-            return Runner(self.hv, {}, self._hand_over, self._jobs.serve, lambda time_ns: None).run()
+            if self._saved is None:
+                start_domains(self.hv, self._plan)
+            keeper = Checkpointer(self.hv, self._plan, self._file, lambda: self._collect(ask), traced=self._trace)
+            keeper.begin(self._saved)
+            self._jobs.begin()
+            return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
         finally:
             self._leave()
+
+    def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
+        """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
+        found: dict[int, DomainPart] = {}
+        for parts in ask():
+            found |= parts
+        for domain in self._plan.domains:
+            domid = Domid(domain.domid)
+            if domid not in found:
+                if self.hv.domains.state[domid] != DomainState.DEAD:
+                    return None
+                found[domid] = save_domain(self.hv, domid, {}, self.io, [])
+        return found
 
     def stop(self) -> None:
         """End the run after the current slice."""
         self.hv.host.stop[0] = 1
 
-    def lost(self, domid: int) -> None:
-        """A domain's actor died.  Its ports close and its grants go, as when a domain crashes; the others go on."""
+    def lost(self, process: int) -> None:
+        """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
-            self._jobs.do(lambda: self._bury(domid), lambda: self.baton.take_from_the_dead(self._bury_holder))
+            self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
 
-    def _bury(self, domid: int) -> None:
-        if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-            self.hv.crash(Domid(domid), "the domain's actor died")
-
-    def _bury_holder(self, process: int) -> None:
-        """A process died with the baton, in the middle of a slice: its domain must not be taken for one that runs."""
-        vcpus = self.hv.vcpus
-        domids = {vcpus.domid[row] for row in range(1, vcpus.rows) if vcpus.process[row] == process}
-        for domid in domids:
-            self._jobs.add(partial(self._bury, domid))
+    def _bury(self, process: int) -> None:
+        """Crash the domains of process `process` that had not ended."""
+        actor = self._plan.actors[process - 1]
+        others = len(actor.domids) - 1
+        reason = "the domain's actor died" if not others else \
+            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
+        for domid in actor.domids:
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.crash(Domid(domid), reason)
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -213,40 +247,55 @@ class HypervisorActor(_Member):
 
     def report(self, domid: int) -> DomainReport:
         """What the tables say of a domain whose actor died."""
-        domain = next(domain for domain in self._plan.domains if domain.domid == domid)
-        return domain_report(self.hv, domain, [], self.io.details.get(domid, ""), ())
+        return domain_report(self.hv, self._plan.domains[domid - 1], [], self.io.details.get(domid, ""), ())
 
 
 class DomainActor(_Member):
-    """Runs one domain: loads its image, and takes its turns with the baton."""
+    """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
     def __init__(self) -> None:
         self._meter = BlockMeter(load_fast_path())
         selfcheck(self._meter)
 
-    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
-        """Map the host's memory, and load domain number `me` - 1 of the plan.  Raises ConfigError, HostError."""
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False,
+               parts: Mapping[int, DomainPart] | None = None) -> None:
+        """Map the host's memory, and load the domains of actor number `me` - 1 of the plan, or restore them.
+
+        Raises ConfigError, HostError.
+        """
         try:
-            with open(attachment.path, "r+b", buffering=0) as file:
-                memory = mmap.mmap(file.fileno(), buffer_size(plan))
+            self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
+            super().__init__(plan, self._file, me, attachment.boot, trace)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        super().__init__(plan, memory, me, attachment.boot, trace)
-        self._domain = plan.domains[me - 1]
-        self._vcpus: dict[VcpuRow, Vcpu] = build_domain(self.hv, plan.name, self._domain, self._meter)
+        self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
+        self._vcpus: dict[VcpuRow, Vcpu] = {}
+        for domain in self._domains:
+            if parts is None:
+                self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
+            else:
+                pieces = self.pieces.setdefault(domain.domid, [])
+                self._vcpus |= restore_domain(self.hv, domain, parts[domain.domid], self.io, pieces, self._meter)
 
-    def run(self) -> Result:
+    def save(self) -> dict[int, DomainPart]:
+        """What this process keeps of its domains.  To be asked for by who holds still all others."""
+        return {domain.domid: save_domain(self.hv, Domid(domain.domid), self._vcpus, self.io,
+                                          self.pieces.get(domain.domid, [])) for domain in self._domains}
+
+    def run(self) -> list[Result]:
         """Take turns until the run has ended."""
         try:
-            if self.baton.wait():
-                Runner(self.hv, self._vcpus, self._hand_over, None, self._wait_until).run()
+            Runner(self.hv, self._vcpus, self.baton, None, self._wait_until).run()
         finally:
             self._leave()
-        domid = self._domain.domid
         self.hv.trace.finish()
-        report = domain_report(self.hv, self._domain, self.io.consoles.setdefault(domid, Console()).lines,
-                               self.io.details.get(domid, ""), self._vcpus.values())
-        return Result(report, self.pieces.get(domid, []))
+        return [Result(self._report(domain), self.pieces.get(domain.domid, [])) for domain in self._domains]
+
+    def _report(self, domain: DomainPlan) -> DomainReport:
+        domid = Domid(domain.domid)
+        vcpus = [self._vcpus[row] for row in vcpus_of(self.hv, domid) if row in self._vcpus]
+        return domain_report(self.hv, domain, self.io.consoles.setdefault(domid, Console()).lines,
+                             self.io.details.get(domid, ""), vcpus)
 
     def _wait_until(self, time_ns: int) -> None:
         time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, LOOK))

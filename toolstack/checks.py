@@ -41,6 +41,9 @@ def _domains(config: HostConfig, names: Directory, images: Images) -> Iterator[P
         yield from _try((*here, "kernel"), images.check_kernel, domain.kernel)
         if domain.ramdisk is not None:
             yield from _try((*here, "ramdisk"), images.check_file, domain.ramdisk, "a file")
+        if domain.placement.actor in names.groups or domain.placement.actor in names.by_name:
+            yield Problem((*here, "placement", "actor"),
+                          f"expected a name that no domain has, got {domain.placement.actor!r}")
         if "${" in domain.cmdline:
             own = names.groups[name][0]  # what holds of one replica holds of all
             yield from _try((*here, "cmdline"), names.substitute, domain.cmdline, own)

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -24,7 +25,7 @@ Exit = Literal["poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset
 """How a domain can end: SHUTDOWN_* of xen/sched.h; `running` is a domain that is not waited for."""
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
-RESERVED_NAMES = ("self", "Domain-0")
+RESERVED_NAMES = ("self", "Domain-0", "hypervisor")
 MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
 MAX_PV_VCPUS = 32
 
@@ -50,6 +51,12 @@ def _vcpus(value: int, info: ValidationInfo) -> int:
     elif value != 1:
         few = "expected at least 1" if value < 1 else "expected 1 (a domain with several vCPUs is not supported yet)"
         raise ValueError(f"{few}, got {value}")
+    return value
+
+
+def _mapping(value: object) -> object:
+    if value is None:
+        raise ValueError("expected a mapping, got nothing")
     return value
 
 
@@ -115,8 +122,26 @@ class ClockConfig(_Model):
 class MachineConfig(_Model):
     memory: Size | None = None
     """What the domains can have together.  The default is what they ask for."""
+    pcpus: int | None = Field(default=None, ge=1, le=4096)
+    """How many groups of domains that share nothing run at the same time.  The default is the machine's processors."""
     xen_version: Version = Field(default="4.17", validate_default=True)
     """The version that guests are told, 4.N."""
+
+
+class CheckpointConfig(_Model):
+    every: Duration
+    """How often, in the host's time: `10s`."""
+    directory: FileName = "checkpoints"
+    """Where to, relative to the configuration file; it is made where it is not there."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """How many of this host are left there, the newest."""
+
+    @field_validator("every")
+    @classmethod
+    def _takes_time(cls, value: int) -> int:
+        if not value:
+            raise ValueError("expected a time above 0, got 0")
+        return value
 
 
 class InputConfig(_Model):
@@ -141,6 +166,27 @@ class InputConfig(_Model):
         return self
 
 
+class PlacementConfig(_Model):
+    domains_per_actor: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
+    """How many domains one Ray actor runs at most.  Those that refer to each other are put together."""
+
+
+class DomainPlacementConfig(_Model):
+    model_config = ConfigDict(json_schema_extra={
+        "not": {"required": ["actor", "apart"], "properties": {"apart": {"const": True}}}})
+
+    apart: bool = False
+    """With `true`, it has a Ray actor of its own, however many domains others run."""
+    actor: Name | None = None
+    """The name of the Ray actor that runs it, with all others that say the same name."""
+
+    @model_validator(mode="after")
+    def _is_one_wish(self) -> "DomainPlacementConfig":
+        if self.apart and self.actor is not None:
+            raise ValueError("expected apart or actor, got both")
+        return self
+
+
 class DomainConfig(_Model):
     type: Literal["pvh", "hvm", "pv"] = "pvh"
     """`hvm` boots as `pvh` does; `pv` is a paravirtual guest of either width."""
@@ -158,6 +204,8 @@ class DomainConfig(_Model):
     """One, or up to 32 for `pv`."""
     input: Annotated[tuple[InputConfig, ...], Field(strict=False)] = ()
     """What is typed on its console, step by step."""
+    placement: DomainPlacementConfig = DomainPlacementConfig()
+    """Which Ray actor runs it, where that is not left to the host's `placement`."""
     count: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
     """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
 
@@ -176,6 +224,10 @@ class HostConfig(_Model):
     """What everything random is drawn from."""
     clock: ClockConfig = ClockConfig()
     machine: MachineConfig = MachineConfig()
+    checkpoint: Annotated[CheckpointConfig | None, BeforeValidator(_mapping)] = None
+    """Take checkpoints, from which `launch.py --restore` goes on."""
+    placement: PlacementConfig = PlacementConfig()
+    """How domains are spread over Ray actors."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
     """Python files that add hypercalls, relative to the configuration file."""
     domains: Annotated[dict[Name, DomainConfig], Field(min_length=1)]

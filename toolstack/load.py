@@ -1,5 +1,6 @@
 """From a configuration file, or from options, to the plan that a runtime carries out."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,9 @@ from toolstack import checks, mistakes, quantities, yaml_lines
 from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
-from toolstack.plan import ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
+from toolstack.packing import Wish, actor_name, pack
+from toolstack.plan import ActorPlan, CheckpointPlan, ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
+from toolstack.references import Directory
 
 Locate = Callable[[Problem], Problem]
 
@@ -60,10 +63,16 @@ class Configuration:
         return HostPlan(
             name=self.name, seed=config.seed if seed is None else seed,
             clock=_clock(config, clock or config.clock.mode), memory=config.machine.memory or wanted,
+            pcpus=config.machine.pcpus or os.cpu_count() or 1,
             xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
-            domains=tuple(domains), expect=expect,
+            domains=tuple(domains), expect=expect, actors=_actors(config, names), checkpoint=self._checkpoint(),
         )  # fmt: skip
 
+    def _checkpoint(self) -> CheckpointPlan | None:
+        wanted = self.config.checkpoint
+        if wanted is None:
+            return None
+        return CheckpointPlan(wanted.every, self.images.path(wanted.directory), wanted.keep)
 
     def located(self, error: ConfigError) -> ConfigError:
         """A mistake that a runtime found, about one of the plan's domains, with its line in the file."""
@@ -89,6 +98,24 @@ class Configuration:
 
 def _step(step: InputConfig) -> InputStep:
     return InputStep(step.expect, (step.send or "").encode(), step.after)
+
+
+def _actors(config: HostConfig, names: Directory) -> tuple[ActorPlan, ...]:
+    """Who runs with whom, by `placement` and by who refers to whom."""
+    wishes = []
+    for instance in names.instances:
+        domain = config.domains[instance.group]
+        wishes.append(Wish(instance.domid, names.mentioned(domain.cmdline, instance), domain.placement.apart,
+                           domain.placement.actor))
+    actors: list[ActorPlan] = []
+    taken: set[str] = set()
+    for packed in pack(wishes, config.placement.domains_per_actor):
+        name = packed.name or actor_name([names.instances[domid - 1].name for domid in packed.domids])
+        if name in taken:  # two long lists that begin alike
+            name = f"{name}-{len(actors)}"
+        taken.add(name)
+        actors.append(ActorPlan(name, packed.domids))
+    return tuple(actors)
 
 
 def _clock(config: HostConfig, mode: ClockMode) -> ClockPlan:

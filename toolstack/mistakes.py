@@ -4,7 +4,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from toolstack.config import ClockConfig, DomainConfig, ExpectConfig, HostConfig, InputConfig, MachineConfig
+from toolstack.config import (
+    CheckpointConfig,
+    ClockConfig,
+    DomainConfig,
+    DomainPlacementConfig,
+    ExpectConfig,
+    HostConfig,
+    InputConfig,
+    MachineConfig,
+    PlacementConfig,
+)
 from toolstack.errors import Problem, Where, describe, did_you_mean
 
 _EXPECTED = {
@@ -13,8 +23,10 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "int_type": "a whole number",
+    "bool_type": "true or false",
 }
-_NEEDED = {"domains": "a mapping of domains", "kernel": "an ELF file, or a program of guests/"}
+_NEEDED = {"domains": "a mapping of domains", "kernel": "an ELF file, or a program of guests/",
+           "every": "a time such as 10s"}
 """The required keys, for the message where one is missing."""
 
 
@@ -53,8 +65,11 @@ def _keys(where: Where) -> list[str]:
     """The keys that the mapping at `where` may have."""
     models: dict[str, type[BaseModel]] = {
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
+        "checkpoint": CheckpointConfig, "placement": PlacementConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
     if where[:1] == ("domains",) and "input" in where[2:]:
         model = InputConfig
+    if where[:1] == ("domains",) and "placement" in where[2:]:
+        model = DomainPlacementConfig
     return list(model.model_fields)

@@ -50,12 +50,34 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPlan:
+    """When to take checkpoints, and where to."""
+
+    every_ns: int
+    directory: Path
+    keep: int = 2
+    """How many of this host are left there, the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorPlan:
+    """One actor of the Ray runtime, which runs some of the domains."""
+
+    name: str
+    """The domain's where it runs one that nobody put into a named actor."""
+    domids: tuple[int, ...]
+    """Ascending."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     name: str
     seed: int
     clock: ClockPlan
     memory: int
     """Bytes that the domains can have together; what the hypervisor itself needs comes on top."""
+    pcpus: int
+    """How many sharing groups run at the same time."""
     xen_version: tuple[int, int]
     hypercalls: tuple[Path, ...]
     """Python files that exist."""
@@ -63,6 +85,9 @@ class HostPlan:
     """In order of domid, from 1 without gaps."""
     expect: Mapping[str, Expectation]
     """By domain name; every domain has one."""
+    actors: tuple[ActorPlan, ...]
+    """Every domain is in one of them.  The local runtime, which is one process, does not ask."""
+    checkpoint: CheckpointPlan | None = None
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

@@ -9,5 +9,5 @@ def hypervisor_name(host: str) -> str:
 
 
 def domain_name(host: str, domain: str) -> str:
-    """The name of a domain's actor."""
+    """The name of the actor that runs the domain called `domain`, or that the plan calls so."""
     return f"{host}/{domain}"

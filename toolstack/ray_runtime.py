@@ -1,4 +1,4 @@
-"""The Ray runtime: the hypervisor is an actor, every domain is one.
+"""The Ray runtime: the hypervisor is an actor, every domain is one, or some domains are one together.
 
 Ray places and starts the actors, brings their output here and says when one is lost.  The domains' own traffic goes
 through shared memory: see `toolstack.actors` and `domains.baton`.
@@ -7,6 +7,9 @@ through shared memory: see `toolstack.actors` and `domains.baton`.
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -19,6 +22,7 @@ from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
@@ -42,7 +46,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """Boot and run `plan` with one actor a domain; see `toolstack.runtime.Runtime`."""
     mine = not ray.is_initialized()
     if mine:
-        start_ray(len(plan.domains) + 1)
+        start_ray(len(plan.actors) + 1)
     session = _Session(plan, options, sink)
     try:
         return session.run()
@@ -56,8 +60,9 @@ def start_ray(processes: int) -> None:
     """Start a Ray for `processes` processes on this machine.  Raises HostError."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        ray.init(include_dashboard=False, configure_logging=False, log_to_driver=False, num_cpus=processes,
-                 object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
+        # A Ray of our own, also where somebody else's runs on this machine.
+        ray.init(address="local", include_dashboard=False, configure_logging=False, log_to_driver=False,
+                 num_cpus=processes, object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
     except (OSError, RuntimeError, ValueError, ConnectionError) as error:
         raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
     if threading.current_thread() is threading.main_thread():
@@ -72,11 +77,14 @@ class _Session:
         self._plan, self._options, self._sink = plan, options, sink
         self._names = {domain.domid: domain.name for domain in plan.domains}
         self._trace = options.trace_path is not None
-        self._consoles: dict[int, list[str]] = {domain.domid: [] for domain in plan.domains}
-        self._lost: set[int] = set()
+        self._saved = options.restore
+        self._consoles: dict[int, list[str]] = {
+            domain.domid: [] if self._saved is None else console_lines(self._saved.domain(domain.domid))
+            for domain in plan.domains}
         self._results: dict[int, Result] = {}
         self._hypervisor: Any = None
-        self._domains: dict[int, Any] = {}
+        self._actors: list[Any] = []
+        """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
         self._outputs: dict[Any, Any] = {}
         self._timed_out = False
 
@@ -98,13 +106,16 @@ class _Session:
         plan = self._plan
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
         # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(plan, self._trace)
-        for domain in plan.domains:
-            name = domain_name(plan.name, domain.name)
-            self._domains[domain.domid] = actor(DomainActor).options(name=name).remote()
-        attachment = self._get(self._hypervisor.attachment.remote())
-        self._get([self._domains[domain.domid].attach.remote(plan, index + 1, attachment, self._trace)
-                   for index, domain in enumerate(plan.domains)])
+        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
+            plan, self._trace, self._saved)
+        for planned in plan.actors:
+            name = domain_name(plan.name, planned.name)
+            self._actors.append(actor(DomainActor).options(name=name).remote())
+        attachment, saved = self._get(self._hypervisor.attachment.remote()), self._saved
+        self._get([started.attach.remote(
+            plan, index + 1, attachment, self._trace,
+            None if saved is None else {domid: saved.domain(domid) for domid in plan.actors[index].domids})
+            for index, started in enumerate(self._actors)])
 
     def _get(self, references: Any) -> Any:
         try:
@@ -119,10 +130,10 @@ class _Session:
 
     def _follow(self) -> RunOutcome:
         """Let the domains run; show what they print until all have ended."""
-        runs = {self._domains[domid].run.remote(): domid for domid in self._domains}
-        for actor in (self._hypervisor, *self._domains.values()):
+        runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
+        for actor in (self._hypervisor, *self._actors):
             self._outputs[actor.lines.remote()] = actor
-        hypervisor = self._hypervisor.run.remote()
+        hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
@@ -131,6 +142,8 @@ class _Session:
         while runs or self._outputs or ended is None:
             pending = [*runs, *self._outputs] + ([hypervisor] if ended is None else [])
             ready, _ = ray.wait(pending, num_returns=1, timeout=_TICK)
+            if ready:  # with many actors, one at a time would look at all of them for each
+                ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
             for reference in ready:
                 if reference in self._outputs:
                     self._show(reference)
@@ -167,20 +180,25 @@ class _Session:
                 self._consoles[domid].append(text)
                 self._sink.console_line(self._names[domid], text)
 
-    def _finished(self, reference: Any, domid: int) -> None:
+    def _finished(self, reference: Any, index: int) -> None:
         try:
-            self._results[domid] = self._get(reference)
+            results: list[Result] = self._get(reference)
         except HostError as error:
             if not isinstance(error.__cause__, RayActorError):
                 raise
-            self._lost.add(domid)
-            self._hypervisor.lost.remote(domid)
+            self._hypervisor.lost.remote(index + 1)
+            return
+        self._results |= {result.report.domid: result for result in results}
 
     def _ended(self, reference: Any) -> Outcome:
         try:
             return Outcome(ray.get(reference))
         except RayActorError as error:
             raise HostError(f"the hypervisor's actor died: {_one_line(error)}") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, HostError):
+                raise error.cause from None
+            raise
 
     def _report(self, domain: DomainPlan) -> DomainReport:
         result = self._results.get(domain.domid)
@@ -199,9 +217,18 @@ class _Session:
 
     def close(self) -> None:
         """Leave no actor behind."""
-        for actor in (*self._domains.values(), self._hypervisor):
+        for actor in (*self._actors, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
+
+
+def _saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
+    """What each actor that lives keeps of its domains, for a checkpoint.  Called in an actor."""
+    parts: list[Mapping[int, DomainPart]] = []
+    for reference in [actor.save.remote() for actor in actors]:
+        with suppress(RayActorError):
+            parts.append(ray.get(reference))
+    return parts
 
 
 def _one_line(error: Exception) -> str:

@@ -70,6 +70,17 @@ class Directory:
 
         return _REFERENCE.sub(replace, text)
 
+    def mentioned(self, text: str, own: Instance) -> list[int]:
+        """The domids of the other domains whose domids `text` asks for, where it has no mistake."""
+        found: list[int] = []
+        for match in _REFERENCE.finditer(text):
+            name, _, attribute = (match[1] or "").strip().rpartition(".")
+            if attribute == "domid" and name != "self":
+                found.append(self._one(match[0], self.members(name), own).domid)
+            elif attribute == "domids":
+                found += [member.domid for member in self.members(name)]
+        return [domid for domid in found if domid != own.domid]
+
     def _value(self, written: str, reference: str, own: Instance) -> str:
         name, _, attribute = reference.rpartition(".")
         if name == "self":

@@ -1,8 +1,10 @@
 """What both runtimes do: lay a plan's host out over bytes, create its domains, and report on them afterwards."""
 
 import mmap
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from abi.errno import XenError
 from abi.sched import ShutdownReason
@@ -17,7 +19,7 @@ from domains.vcpu import Vcpu
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import HostIo, Hypervisor
-from hypervisor.tables import DomainState, GuestKind
+from hypervisor.tables import GuestKind
 from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
 from hypervisor.user_hypercalls import load as load_user_rows
@@ -53,6 +55,17 @@ def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
             words[address:address + size] = bytes(size)
 
     return scrub
+
+
+@contextmanager
+def memory_file(name: str, size: int) -> Iterator[int]:
+    """A new host's memory while it is needed: the descriptor of a file without a name, all zero and sparse."""
+    descriptor = os.memfd_create(f"domus-{name}")
+    try:
+        os.ftruncate(descriptor, size)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int | None = None,
@@ -119,7 +132,7 @@ def domain_report(hv: Hypervisor, domain: DomainPlan, console: list[str], detail
     """The facts about one domain that ran in this process."""
     domid, table = Domid(domain.domid), hv.vcpus
     rows = vcpus_of(hv, domid)
-    ended = hv.domains.state[domid] == DomainState.DEAD
+    ended = bool(hv.domains.released[domid])
     typed = hv.typed.get(domid)
     return DomainReport(
         domain.name, domid, exit_name(hv.domains.shutdown_code[domid]) if ended else "running", details,

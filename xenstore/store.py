@@ -11,7 +11,7 @@ from abi.hvm import HvmParam
 from abi.types import Domid, Port
 from abi.xenstore import XsMessage
 from hypervisor.host_state import StoreTable
-from hypervisor.hypervisor import STORE, Hypervisor
+from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
 from hypervisor.xen_version import domain_handle
 from xenstore.connection import Connection, Message
@@ -33,10 +33,11 @@ class Store:
         self._tree = Tree()
         self._connections: dict[Domid, Connection] = {}
         self._rings: dict[Domid, StoreRing] = {}
-        hv.events.consumers[STORE] = self.event
+        hv.serve_store = self.serve
         hv.destroyed.append(self.release)
+        hv.keepers["store"] = self
 
-    def event(self, domid: Domid, port: Port) -> None:
+    def serve(self, domid: Domid) -> None:
         """The guest has notified the store."""
         if self._hv.domains.state[domid] != DomainState.RUNNING:
             return  # it is being built: its page is not there yet
@@ -71,6 +72,16 @@ class Store:
         self._shared.keep(self._tree, self._connections)
         for other in sorted(heard):
             self._hv.events.notify_guest(other, Port(self._param(other, HvmParam.STORE_EVTCHN)))
+
+    def save(self, domid: Domid) -> int:
+        """Where the guest's rings are, 0 where nobody has looked: see `hypervisor.hypervisor.Keeper`."""
+        ring = self._rings.get(domid)
+        return 0 if ring is None else ring.page
+
+    def restore(self, domid: Domid, saved: int) -> None:
+        """The guest's rings are there, whatever it has put in their place since."""
+        if saved:
+            self._rings[domid] = StoreRing(self._hv.arena, saved)
 
     # Steps of these.
 

@@ -16,6 +16,7 @@ from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.pv_builder import build_pv
 from domains.runner import Outcome, Runner
+from domains.seat import OnlySeat
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
@@ -163,7 +164,7 @@ def _run(image, meter, bits, vcpus, parameters, before):
     hv.sched.shut_down = ends
     timer = threading.Timer(5, lambda: hv.host.stop.__setitem__(0, 1))
     timer.start()
-    outcome = Runner(hv, engines, lambda process: None, None, lambda time: None).run()
+    outcome = Runner(hv, engines, OnlySeat(lambda: bool(hv.host.outcome[0])), None, lambda time: None).run()
     timer.cancel()
     assert outcome == Outcome.FINISHED, io.lines
     return SimpleNamespace(out=result["out"], cr2=int.from_bytes(result["cr2"], "little"), reason=io.reason,

@@ -34,3 +34,11 @@ def ray_host(ray_started: None) -> Callable[[Path], Host]:
     from toolstack.runtime import load_runtime
 
     return lambda base: Host(load_runtime("ray"), base)
+
+
+@pytest.fixture
+def local_host() -> Callable[[Path], Host]:
+    """Makes hosts that run in this process; a test that compares runs needs more than one."""
+    from toolstack.runtime import load_runtime
+
+    return lambda base: Host(load_runtime("local"), base)

@@ -12,7 +12,7 @@ from hypervisor.typed_input import InputStep
 from toolstack import quantities
 from toolstack.errors import ConfigError
 from toolstack.load import from_data, from_options, load
-from toolstack.plan import ClockPlan, Expectation, HostPlan
+from toolstack.plan import CheckpointPlan, ClockPlan, Expectation, HostPlan
 from toolstack.references import Directory
 
 EPOCH_2026 = 1_767_225_600 * 10**9
@@ -105,6 +105,42 @@ def test_domids_count_from_one_through_replicas_in_the_order_of_the_file(tmp_pat
         ("z-0", 1, "z"), ("z-1", 2, "z"), ("a", 3, "a"), ("m-0", 4, "m"),
     ]  # fmt: skip
     assert host.memory == 4 * (64 << 20)
+
+
+def actors(host: HostPlan) -> list[tuple[str, tuple[int, ...]]]:
+    return [(actor.name, actor.domids) for actor in host.actors]
+
+
+def test_every_domain_has_an_actor_of_its_own_unless_it_is_said(tmp_path: Path) -> None:
+    host = plan(tmp_path, "domains: {w: {kernel: writer, cmdline: 'peer=${r.domid}'}, r: {kernel: reader}}")
+    assert actors(host) == [("w", (1,)), ("r", (2,))]
+
+
+def test_domains_that_refer_to_each_other_are_put_into_one_actor(tmp_path: Path) -> None:
+    host = plan(
+        tmp_path,
+        """
+placement: {domains_per_actor: 4}
+domains:
+  ping: {kernel: writer, cmdline: "peer=${pong.domid} me=${self.domid}", count: 3}
+  pong: {kernel: reader, count: 3}
+  hub: {kernel: reader, cmdline: "${spoke.domids}", placement: {actor: back}}
+  spoke: {kernel: reader, cmdline: "${hub.domid} ${ping.count}", count: 2, placement: {apart: true}}
+  other: {kernel: reader, placement: {actor: back}}
+""",
+    )
+    assert actors(host) == [
+        ("ping-0..1,pong-0..1", (1, 2, 4, 5)), ("ping-2,pong-2", (3, 6)), ("back", (7, 10)),
+        ("spoke-0", (8,)), ("spoke-1", (9,)),
+    ]  # fmt: skip
+
+
+def test_no_two_actors_have_one_name(tmp_path: Path) -> None:
+    names = [f"{'n' * 50}{n:03}" for n in range(40)]
+    text = "placement: {domains_per_actor: 20}\ndomains:\n" + "".join(
+        f"  {name}: {{kernel: writer, cmdline: '${{{names[n % 2]}.domid}}'}}\n" for n, name in enumerate(names))
+    host = plan(tmp_path, text)
+    assert len({actor.name for actor in host.actors}) == 2
 
 
 def test_what_is_expected_of_one_replica_goes_before_what_is_expected_of_all(tmp_path: Path) -> None:
@@ -211,3 +247,12 @@ def test_quantities_are_read_as_people_write_them(read: Any, written: object, me
 @given(st.integers(min_value=1, max_value=1 << 20))
 def test_a_size_that_is_shown_is_read_as_the_same(mebibytes: int) -> None:
     assert quantities.size(quantities.show_size(mebibytes << 20)) == mebibytes << 20
+
+
+def test_checkpoints_go_where_the_configuration_is(tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    file.write_text("checkpoint: {every: 1.5s}\ndomains: {writer: {kernel: writer}}\n")
+    found = load(str(file), FakePrograms()).plan().checkpoint
+    assert found == CheckpointPlan(1_500_000_000, tmp_path / "checkpoints", 2)
+    file.write_text("domains: {writer: {kernel: writer}}\n")
+    assert load(str(file), FakePrograms()).plan().checkpoint is None

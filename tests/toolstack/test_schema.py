@@ -61,6 +61,8 @@ ONE = "domains: {w: {kernel: writer}}\n"
     [
         ONE, ONE + "clock: {mode: host, epoch: 2026-01-01T00:00:00Z, frequency: 2 GHz}", ONE + "clock: {epoch: 5}",
         ONE + "machine: {memory: 1GiB, xen_version: '4.10'}", "domains: {w: {kernel: writer, memory: 64, count: 3}}",
+        ONE + "placement: {domains_per_actor: 32}", "domains: {w: {kernel: writer, placement: {actor: x}}}",
+        "domains: {w: {kernel: writer, placement: {apart: true}}}",
         "domains: {w: {kernel: writer, input: [{expect: a}, {send: b, after: 1.5 ms}, {expect: /a/, send: b}]}}",
     ],
 )  # fmt: skip
@@ -78,6 +80,8 @@ def test_what_the_program_takes_the_schema_takes(tmp_path: Path, text: str) -> N
         "domains: {w: {kernel: writer, memory: 64MB}}", "domains: {w: {kernel: writer, vcpus: 2}}",
         "domains: {w: {kernel: writer, count: 0}}", ONE + "seed: -1", ONE + "clock: {mode: fast}",
         ONE + "machine: {xen_version: '3.4'}", ONE + "expect: {w: {exit: no}}", ONE + "hypercalls: x",
+        ONE + "placement: {domains_per_actor: 0}", "domains: {w: {kernel: writer, placement: {actor: ''}}}",
+        "domains: {w: {kernel: writer, placement: {apart: true, actor: x}}}",
         "domains: {w: {kernel: writer, input: [{}]}}", "domains: {w: {kernel: writer, input: [{send: ''}]}}",
         "domains: {w: {kernel: writer, input: [{expect: a, after: 1s}]}}",
         "domains: {w: {kernel: writer, input: [{send: a, after: 1}]}}",

@@ -48,6 +48,28 @@ def test_ray_makes_no_difference(ray_host, configs, name):
     assert report.digest == local.digest
 
 
+def pairs(host, placement):
+    """Two pairs of ping-pong, and a domain on its own, in that `placement`."""
+    host.configure(placement=placement)
+    for n in range(2):
+        for me, other in (("ping", "pong"), ("pong", "ping")):
+            host.domain("pingpong", name=f"{me}{n}", memory="8MiB",
+                        cmdline=f"role={me} peer=${{{other}{n}.domid}} rounds=300")
+    host.domain("abuse/spin", name="alone", cmdline="for=20", memory="8MiB")
+
+
+@pytest.mark.ray
+def test_placement_makes_no_difference(ray_host, configs, host, tmp_path):
+    pairs(host, {})
+    host.run(trace=tmp_path / "local")
+    packed = ray_host(configs)
+    pairs(packed, {"domains_per_actor": 3})
+    packed.run(timeout=120, trace=tmp_path / "packed")
+    assert packed.failures == host.failures == []
+    assert facts(packed.report) == facts(host.report)
+    assert (tmp_path / "packed").read_bytes() == (tmp_path / "local").read_bytes()
+
+
 def test_another_seed_is_told_in_the_report(configs, host):
     host.load(configs / "first_steps.yaml")
     assert (host.run(seed=5).seed, host.run(seed=6).seed) == (5, 6)

@@ -50,6 +50,7 @@ def wait_for_line(host, domain, text):
 
 
 def kill(domain):
+    """Kill the process of the actor that has its own domain's name, or its own."""
     import ray
 
     from toolstack.ray_names import NAMESPACE, domain_name
@@ -100,3 +101,22 @@ def test_all_of_them_can_go(ray_host, configs):
             wait_for_line(host, name, "busy")
             kill(name)
     assert (host.report.outcome, host.failures) == ("finished", [])
+
+
+def test_an_actor_takes_all_of_its_domains_with_it_and_no_other(ray_host, configs):
+    host = ray_host(configs)
+    lost = {"talker": {"exit": "crash"}, "idler": {"exit": "crash"}, "done": {"exit": "poweroff"}}
+    host.configure(expect=lost)
+    host.domain("abuse/spin", name="talker", memory="16MiB", placement={"actor": "box"})
+    host.domain("abuse/spin", name="idler", memory="16MiB", placement={"actor": "box"})
+    host.domain("abuse/spin", name="done", cmdline="for=1", memory="16MiB", placement={"actor": "box"})
+    host.domain("abuse/spin", name="survivor", cmdline="for=3000", memory="16MiB")
+    with started(host):
+        wait_for_line(host, "done", "spin: done")
+        wait_for_line(host, "survivor", "busy")
+        kill("box")
+    assert (host.report.outcome, host.failures) == ("finished", [])
+    assert host.report.domains["survivor"].console[-1] == "spin: done"
+    assert host.report.domains["done"].console[-1] == "spin: done"
+    for name in ("talker", "idler"):
+        assert host.report.domains[name].exit_detail == "the domain's actor died (box, with 2 others)"

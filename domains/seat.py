@@ -1,0 +1,102 @@
+"""A process's place in the rounds: what it is told to do, and whom it tells when that is done.
+
+`OnlySeat` is that of a process that has all domains; `domains.baton` has that of one of many.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import ClassVar, Protocol
+
+from abi.types import VcpuRow
+from state.table import Table
+
+HYPERVISOR = 0
+"""The process that is the hypervisor's, in `vcpus.process` and in the baton's table."""
+
+
+class Task(IntEnum):
+    """What a process has to do: what its word says."""
+
+    NOTHING = 0
+    RUN = 1
+    """It has its team's baton."""
+    ROUND = 2
+    """All teams stand still: it ends the round, and begins the next one."""
+
+
+class TeamState(IntEnum):
+    IDLE = 0
+    WAITING = 1
+    RUNNING = 2
+
+
+class BatonTable(Table):
+    """Row = a process of the host; row 0 is the hypervisor's.  A team's row is that of its first process."""
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {
+        "word": "I", "asleep": "I", "pid": "I", "team": "I", "state": "B", "starter": "I", "topology": "I", "look": "I",
+        "given": "Q"}
+    word: "memoryview[int]"
+    """A `Task`."""
+    asleep: "memoryview[int]"
+    pid: "memoryview[int]"
+    team: "memoryview[int]"
+    """The team that the process is in."""
+    state: "memoryview[int]"
+    """Of a team, in this round: a `TeamState`."""
+    starter: "memoryview[int]"
+    """Of a team, in this round: which of its processes begins."""
+    topology: "memoryview[int]"
+    """In row 0: the `HostTable.topology` that the teams were formed for."""
+    look: "memoryview[int]"
+    """In row 0: there are processors enough to look for a baton, and not to sleep at once."""
+    given: "memoryview[int]"
+    """How often the process gave the baton to another."""
+
+
+class Seat(Protocol):
+    """A process's place in the rounds."""
+
+    def wait(self) -> Task:
+        """What is to be done, waiting for it; NOTHING where the run has ended."""
+
+    def give(self, process: int) -> None:
+        """Hand the team's baton to another of its processes."""
+
+    def leave(self) -> bool:
+        """The team is through with the round.  True where all are: this process ends it."""
+
+    def hand_round(self, process: int) -> None:
+        """Let another process end the round."""
+
+    def start(self, active: Sequence[VcpuRow]) -> None:
+        """Begin a round, in which the vCPUs in `active` have something to do."""
+
+    def mine(self, process: int) -> bool:
+        """Whether a process is in this one's team."""
+
+
+class OnlySeat:
+    """The seat of a process that runs all there is."""
+
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        self._ended, self._task = ended, Task.ROUND
+
+    def wait(self) -> Task:
+        task, self._task = self._task, Task.RUN
+        return Task.NOTHING if self._ended() else task
+
+    def give(self, process: int) -> None:
+        raise AssertionError(f"there is no process {process}")
+
+    def leave(self) -> bool:
+        return True
+
+    def hand_round(self, process: int) -> None:
+        raise AssertionError(f"there is no process {process}")
+
+    def start(self, active: Sequence[VcpuRow]) -> None:
+        """Nobody else is there to be told."""
+
+    def mine(self, process: int) -> bool:
+        return True

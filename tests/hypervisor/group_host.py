@@ -1,0 +1,107 @@
+"""A host with small PVH domains that grant to each other and bind channels, for the tests of groups and rounds."""
+
+from collections import defaultdict
+from mmap import mmap
+
+from abi.errno import XenError
+from abi.grant_table import GNTMAP_host_map, GTF_permit_access
+from abi.types import Domid, Gfn, GrantRef, VcpuRow
+from clock.source import VirtualClock
+from clock.wallclock import Wallclock
+from grants.errors import GrantError
+from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
+from hypervisor.groups import Apart
+from hypervisor.host_state import HostShape, HostState
+from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import GuestKind
+from hypervisor.xen_version import XenVersion
+
+PAGES = 64
+HOLE = 0x80000
+"""Where nothing is mapped."""
+
+
+class Io:
+    def __init__(self):
+        self.lines = []
+
+    def log(self, text):
+        self.lines.append(text)
+
+    def console(self, domid, data):
+        pass
+
+    def ended(self, domid, reason, detail):
+        pass
+
+
+class GroupHost:
+    """Domains 1 to `count`, each with one vCPU, running."""
+
+    def __init__(self, count):
+        shape = HostShape(count + 1, count + 1, count * PAGES * 4096)
+        self.hv = hv = Hypervisor(HostState(memoryview(mmap(-1, shape.size)), shape), VirtualClock(10**9),
+                                  XenVersion("4.17"), Wallclock(0, 0), Io())
+        hv.format()
+        create_host_seat(hv)
+        self.count = count
+        for domid in range(1, count + 1):
+            create_domain(hv, DomainSpec(Domid(domid), GuestKind.PVH, PAGES, 1, domid))
+        for domid in range(1, count + 1):
+            start_domain(hv, Domid(domid))
+        self.refs = defaultdict(lambda: 8)
+        self.round()
+
+    def round(self):
+        """The end of a round, and the beginning of the next."""
+        hv = self.hv
+        hv.sched.current = VcpuRow(0)
+        hv.rounds.end()
+        hv.rounds.next()
+
+    def act(self, domid, operation):
+        """Do something as a domain; where another group is needed, wait for the next round and do it again."""
+        for _ in range(5):
+            self.hv.sched.current = VcpuRow(domid)
+            try:
+                return operation()
+            except Apart as apart:
+                self.hv.groups.wish(VcpuRow(domid), apart.other)
+                self.round()
+        raise AssertionError("never in one group")
+
+    def bind(self, one, other):
+        """Connect two domains; the ports of both."""
+        port = self.act(one, lambda: self.hv.events.alloc_unbound(one, one, other))
+        return port, self.act(other, lambda: self.hv.events.bind_interdomain(other, one, port))
+
+    def grant(self, granter, grantee):
+        """A new reference to a page of the granter's."""
+        ref = GrantRef(self.refs[granter])
+        self.refs[granter] += 1
+        self.hv.grants._entries[1].write(granter, ref, grantee, Gfn(16 + ref % 32), GTF_permit_access)
+        return ref
+
+    def map(self, mapper, granter, ref, gfn):
+        """Map a grant at a page; its handle."""
+        return self.act(mapper, lambda: self.hv.grants.mappings.map_grant_ref(
+            mapper, gfn << 12, GNTMAP_host_map, ref, granter))[0]
+
+    def unmap(self, mapper, handle, gfn):
+        self.act(mapper, lambda: self.hv.grants.mappings.unmap_grant_ref(mapper, gfn << 12, 0, handle))
+
+    def groups(self):
+        """The groups, as a set of sets of domids."""
+        found = defaultdict(set)
+        for domid in range(1, self.count + 1):
+            found[self.hv.groups.table.leader[domid]].add(domid)
+        return {frozenset(group) for group in found.values()}
+
+
+def fails(operation):
+    """Does it end with an error that a guest would see?"""
+    try:
+        operation()
+    except (GrantError, XenError):
+        return True
+    return False
