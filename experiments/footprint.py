@@ -96,11 +96,26 @@ def _await_booted(process: "subprocess.Popen[str]", count: int) -> None:
         awake -= _BOOTED in line
 
 
+def actors_of(pid: int) -> list[int]:
+    """The domain actors of the Ray that process `pid` started; they are forked, and so nobody's children."""
+    raylets = {b"RAY_RAYLET_PID=%d" % process for process in descendants(pid)}
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        process = int(entry.name)
+        if _command(process).startswith(_ACTOR):
+            try:
+                variables = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if raylets.intersection(variables):
+                found.append(process)
+    return found
+
+
 def of_an_actor(count: int) -> Memory:
     """The mean over the domain actors of a host with `count` domains.  Raises MeasurementError."""
     with sleepers(count, "ray") as pid:
-        actors = [process for process in descendants(pid) if _command(process).startswith(_ACTOR)]
-        found = [memory_of(actor) for actor in actors]
+        found = [memory_of(actor) for actor in actors_of(pid)]
     if len(found) != count:
         raise MeasurementError(f"{len(found)} domain actors were found, not {count}")
     return Memory(sum(memory.rss for memory in found) // count, sum(memory.pss for memory in found) // count)
