@@ -19,7 +19,7 @@ from toolstack.ray_names import NAMESPACE
 _OBJECT_STORE = 80 << 20
 """Bytes of Ray's object store, its minimum: nothing large goes through it."""
 _LAUNCHER = Path(__file__).with_name("worker_launcher.py")
-_AT_ONCE = "RAY_worker_maximum_startup_concurrency"
+_AT_ONCE, _NICENESS = "RAY_worker_maximum_startup_concurrency", "RAY_worker_niceness"
 
 
 @contextmanager
@@ -83,15 +83,19 @@ def _signals_kept() -> Iterator[None]:
 def _own_launcher(processes: int) -> Iterator[None]:
     """A Ray that is started meanwhile forks its workers (`toolstack.worker_launcher`), all of them at once.
 
-    By itself it starts as many at a time as there are processors, and warns of more.
+    By itself it starts as many at a time as there are processors, warns of more, and has them run after every other
+    program of the machine.
     """
-    usual, limit = ray_constants.SETUP_WORKER_FILENAME, os.environ.get(_AT_ONCE)
+    usual = ray_constants.SETUP_WORKER_FILENAME
+    settings = {_NICENESS: "0"}
     if os.environ.get("DOMUS_WORKER_SERVER") != "0":
         ray_constants.SETUP_WORKER_FILENAME = str(_LAUNCHER)
-        os.environ[_AT_ONCE] = limit or str(max(processes, os.cpu_count() or 1))
+        settings[_AT_ONCE] = str(max(processes, os.cpu_count() or 1))
+    ours = [name for name in settings if name not in os.environ]
+    os.environ.update({name: settings[name] for name in ours})
     try:
         yield
     finally:
         ray_constants.SETUP_WORKER_FILENAME = usual
-        if limit is None:
-            os.environ.pop(_AT_ONCE, None)
+        for name in ours:
+            del os.environ[name]

@@ -84,7 +84,7 @@ class Terminal:
 
 
 class Progress:
-    """Tells on `stream` how far a start is that takes its time: `started 120/200 domains`, a line now and then.
+    """Tells on `stream` how far a start is, where it takes its time: `started 120/200 domains`, a line now and then.
 
     `clock` gives seconds.
     """
@@ -93,12 +93,14 @@ class Progress:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
-        self._next = clock() + self.PATIENCE
+        self._next: float | None = None
         self._shown = False
 
     def __call__(self, ready: int, domains: int) -> None:
         """`ready` of the `domains` are loaded."""
         now = self._clock()
+        if self._next is None:
+            self._next = now + self.PATIENCE
         if now < self._next and not (self._shown and ready == domains):
             return
         self._next, self._shown = now + self.PAUSE, True

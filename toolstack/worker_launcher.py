@@ -63,9 +63,7 @@ def ask(arguments: list[str]) -> None:
     request = json.dumps({"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_PATIENCE)
-        try:
-            connection.connect(path)
-        except OSError:
+        if connection.connect_ex(path):
             _start_server(path)
             connection.connect(path)
         files = array("i", [0, 1, 2])
@@ -87,8 +85,9 @@ def _start_server(path: str) -> None:
     """Start the server unless another launcher has just done so; returns when it listens."""
     with open(f"{path}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.exists(path):
-            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if not probe.connect_ex(path):
+                return
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         code = "import sys; sys.path.insert(0, sys.argv[1]); from toolstack import worker_server; worker_server.main()"
         with subprocess.Popen([sys.executable, "-c", code, root, path], stdin=subprocess.DEVNULL,

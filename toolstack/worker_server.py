@@ -91,13 +91,18 @@ def _serve(listener: socket.socket, raylet: int) -> Request | None:
             request = _received(connection)
             if request is None:
                 continue
-            if not os.fork():
+            try:
+                child = os.fork()
+            except OSError:  # the launcher will try by itself, and say why it cannot
+                child = -1
+            if not child:
                 listener.close()
                 return request
             for file in request.files:
                 os.close(file)
-            with suppress(OSError):
-                connection.send(b"1")
+            if child > 0:
+                with suppress(OSError):
+                    connection.send(b"1")
 
 
 def _received(connection: socket.socket) -> Request | None:
