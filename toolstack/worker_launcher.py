@@ -23,7 +23,7 @@ thread pool would not survive the fork."""
 
 def main(arguments: list[str]) -> None:
     """Have a worker started as `arguments` say; they are those of setup_worker.py."""
-    wanted = _plain_worker(arguments)
+    wanted = plain_worker(arguments)
     if wanted is not None:
         try:
             ask(wanted)
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, script, *arguments])
 
 
-def _plain_worker(arguments: list[str]) -> list[str] | None:
+def plain_worker(arguments: list[str]) -> list[str] | None:
     """The script and arguments of a worker that the server can fork; None where only Ray can start it."""
     context: dict[str, object] = {}
     language, rest = "PYTHON", []
