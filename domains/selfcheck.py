@@ -6,6 +6,7 @@ A scratch engine runs a few instructions; every check names what it is about.  A
 import ctypes
 import struct
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 
 from unicorn import UC_HOOK_INSN, UcError
@@ -33,6 +34,7 @@ from unicorn.x86_const import (
 from domains import envlayout as env
 from domains import segments
 from domains.engine import LOW, Engine, EngineError
+from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.segments import flat
 from domains.vmcb import EXIT_BASE, Exit
@@ -68,6 +70,14 @@ def selfcheck(meter: BlockMeter) -> None:
         _Probe(meter).run()
     except (UcError, EngineError) as error:
         raise SelfCheckError(f"the engine refuses: {error}") from error
+
+
+@cache
+def proven_meter() -> BlockMeter:
+    """A meter with the fast path, of an engine that passed its check; a forked process has what it was forked with."""
+    meter = BlockMeter(load_fast_path())
+    selfcheck(meter)
+    return meter
 
 
 def _registers(meter: BlockMeter) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.footprint import Memory, descendants, domain_actors, memory_of, processes
+from experiments.footprint import Memory, actors_of, descendants, domain_actors, memory_of, processes
 from experiments.scaling_cluster import cluster
 from experiments.scaling_point import Measured, Point
 from experiments.scaling_shapes import ENDLESS, SHAPES, Shape
@@ -154,7 +154,7 @@ def _look_at_memory(point: Point, address: str | None) -> list[Measured]:
     me = os.getpid()
     mine = [me, *descendants(me)]
     # A cluster that was there is nobody's descendant; how much of it is ours, but for the actors, cannot be told.
-    actors = domain_actors(mine if address is None else processes())
+    actors = actors_of(me) if address is None else domain_actors(processes())
     sizes: dict[int, Memory] = {pid: memory_of(pid) for pid in dict.fromkeys((*mine, *actors))}
     found = [Measured("total_pss", sum(size.pss for size in sizes.values()), "B")]
     if len(actors) == -(-point.domains // point.domains_per_actor):
