@@ -163,6 +163,20 @@ static int map_grant(struct fast_path *f, u64 argument) {
     return 1;
 }
 
+/* Hypervisor._loosened: a link may have gone, and the only group ends the round when that is to be looked at. */
+static void loosen(struct fast_path *f) {
+    if (f->loosened[f->domid])
+        return;
+    u64 when = f->loosened[f->domid] = f->local_time[f->row] + f->latency;
+    if (!*f->alone || when >= *f->horizon)
+        return;
+    *f->horizon = when;
+    if (when < f->slice_end) {
+        f->slice_end = when;
+        f->touched = 1;
+    }
+}
+
 static int unmap_grant(void *uc, struct fast_path *f, u64 argument) {
     u64 in = linear(f, argument, 24, 0), out = linear(f, argument, 24, 1), domid = f->domid, slot;
     if (!in || !out)
@@ -195,6 +209,7 @@ static int unmap_grant(void *uc, struct fast_path *f, u64 argument) {
     store32(f, at, load32(f, at) & ~(u32)(GTF_READING | (flags & READONLY ? 0 : GTF_WRITING)));
     f->refs[mfn]--;
     f->memory[out + 20] = f->memory[out + 21] = 0;
+    loosen(f);
     return 1;
 }
 

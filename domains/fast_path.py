@@ -22,6 +22,7 @@ from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable
 from hypervisor.frames import FrameTable
 from hypervisor.groups import GroupTable
 from hypervisor.p2m import P2mTable, leaf
+from hypervisor.rounds import LATENCY
 from hypervisor.watchdog import WatchdogTable
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ NAMES: tuple[str, ...] = (
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
     "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
     "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
-    "leader",
+    "leader", "loosened", "alone", "horizon",
     "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
     "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped",
     "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
     "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum",
-    "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "trace",
+    "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "latency", "trace",
     "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched",
     "host_clock", "boot",
 )
@@ -102,13 +103,14 @@ class FastPath:
         """Point to everything, and begin."""
         hv, engine, table = vcpu.hv, vcpu.engine, vcpu.hv.state.table
         channels, grants, frames = table(EventChannelTable), table(GrantDomainTable), table(FrameTable)
-        active, track = table(ActiveTable), table(MaptrackTable)
+        active, track, groups = table(ActiveTable), table(MaptrackTable), table(GroupTable)
         vcpus, domains, p2m = hv.vcpus, hv.domains, table(P2mTable)
         columns: dict[str, Any] = {
             "q": engine.q, "d": engine.d, "interrupt_request": engine.interrupt_request, "budget": engine.budget,
             "int_vector": engine.int_vector, "memory": hv.arena.u8, "entered": vcpus.state_entry_time,
             "own_vector": hv.params.upcall_vector, "via": domains.callback_via_type, "vector": domains.callback_vector,
-            "watchdog": table(WatchdogTable).earliest, "leader": table(GroupTable).leader,
+            "watchdog": table(WatchdogTable).earliest, "leader": groups.leader,
+            "loosened": groups.loosened, "alone": hv.host.alone, "horizon": hv.host.horizon,
             "directory": p2m.directory, "max_gfn": p2m.max_gfn,
             "channel_state": channels.state, "consumer": channels.consumer, "notify_vcpu": channels.notify_vcpu,
             "remote_dom": channels.remote_dom, "remote_port": channels.remote_port,
@@ -132,7 +134,7 @@ class FastPath:
             "quantum": hv.sched.quantum, "version": hv.version.number,
             "frame_share": table(GrantFrameTable).rows // grants.rows, "ref_share": active.rows // grants.rows,
             "handle_share": track.rows // grants.rows, "grant_rw": leaf(P2mType.GRANT_MAP_RW),
-            "grant_ro": leaf(P2mType.GRANT_MAP_RO), "trace_size": _TRACE_SIZE,
+            "grant_ro": leaf(P2mType.GRANT_MAP_RO), "latency": LATENCY, "trace_size": _TRACE_SIZE,
             "host_clock": not hv.clock.virtual, "boot": hv.clock.boot if isinstance(hv.clock, HostClock) else 0,
         }
         self._set(columns, numbers)

@@ -57,6 +57,9 @@ struct fast_path {
     FIELD(u8 *, vector);
     FIELD(u64 *, watchdog);
     FIELD(u16 *, leader);
+    FIELD(u64 *, loosened);
+    FIELD(u8 *, alone);
+    FIELD(u64 *, horizon);
     FIELD(u32 *, directory);
     FIELD(u64 *, max_gfn);
     /* event channels */
@@ -88,7 +91,7 @@ struct fast_path {
     FIELD(u32 *, refs);
     /* numbers */
     u64 domid, row, vcpu_id, domains, frames, quantum, version, flush_tlb;
-    u64 frame_share, ref_share, handle_share, grant_rw, grant_ro;
+    u64 frame_share, ref_share, handle_share, grant_rw, grant_ro, latency;
     FIELD(u8 *, trace);
     u64 trace_size;
     /* what the Python side reads and writes around a slice */

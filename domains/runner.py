@@ -68,13 +68,13 @@ class Runner:
         """Run what the team has to run in this round, or until the baton is another's.  True where it is through."""
         hv, mine = self._hv, self._mine
         sched, due, process, stop = hv.sched, hv.vcpus.due, hv.vcpus.process, hv.host.stop
-        horizon = hv.host.horizon[0]
+        horizon = hv.host.horizon
         for queue in self._team_queues():
             row = queue.smallest()
-            if row is None or due[row] >= horizon:
+            if row is None or due[row] >= horizon[0]:
                 continue
             sched.use(queue)
-            while row is not None and due[row] < horizon:
+            while row is not None and due[row] < horizon[0]:
                 vcpu = mine.get(row)
                 if vcpu is None:
                     self._seat.give(process[row])
@@ -91,7 +91,7 @@ class Runner:
         """The same where time is the host's: who is due first comes first, and what is not due yet is waited for."""
         hv = self._hv
         sched, process, host = hv.sched, hv.vcpus.process, hv.host
-        horizon, queues = host.horizon[0], self._team_queues()
+        horizon, queues = host.horizon, self._team_queues()
         while not host.stop[0] and not host.request[0]:
             chosen, first = None, NEVER
             for queue in queues:
@@ -99,7 +99,7 @@ class Runner:
                 if least < first:
                     chosen, first = queue, least
             now = self._now()
-            if chosen is None or first >= horizon or now >= horizon:
+            if chosen is None or first >= horizon[0] or now >= horizon[0]:
                 return True
             row = chosen.smallest()
             assert row is not None
@@ -157,13 +157,18 @@ class Runner:
         hv.reap()
         if marked and self._marked is not None:
             self._marked()
-        hv.rounds.end()
-        if host.stop[0] or not host.alive[0]:
-            host.outcome[0] = Outcome.STOPPED if host.alive[0] else Outcome.FINISHED
-        elif not hv.rounds.next(None if hv.clock.virtual else self._now()):
-            host.outcome[0] = Outcome.DEADLOCK
-        else:
-            self._seat.start(hv.rounds.active())
+        while not host.outcome[0]:
+            now = None if hv.clock.virtual else self._now()
+            hv.rounds.end(now)
+            if host.stop[0] or not host.alive[0]:
+                host.outcome[0] = Outcome.STOPPED if host.alive[0] else Outcome.FINISHED
+            elif not hv.rounds.next(now):
+                host.outcome[0] = Outcome.DEADLOCK
+            elif active := hv.rounds.active():
+                self._seat.start(active)
+                return
+            elif now is not None:
+                self._wait_until(hv.host.horizon[0])
 
     def _is_marked(self) -> bool:
         """Nobody has anything to do before the mark, in virtual time, or the host's time has come to it."""

@@ -47,6 +47,8 @@ class GrantMappings:
         self._maptrack = Maptrack(domains, maptrack)
         self.require: Callable[[Domid, int], None] = lambda domid, other: None
         """See `grants.grant_table.Require`."""
+        self.loosened: Callable[[Domid], None] = lambda domid: None
+        """Told of every domain that has unmapped a grant."""
 
     def map_grant_ref(self, mapper: Domid, host_addr: int, flags: int, ref: GrantRef,
                       granter: Domid) -> tuple[GrantHandle, int]:
@@ -173,6 +175,7 @@ class GrantMappings:
             self._flags[row] = 0
             self._maptrack.put(mapper, handle)
             self._unmapped[mapper] += 1
+            self.loosened(mapper)
         self._release(granter, ref, done | flags & GNTMAP_readonly)
         self._memory.put_page(mfn)
         if done == _MAPPED:

@@ -2,8 +2,8 @@
 
 Two domains are linked by an interdomain event channel, or by a grant of one that the other has mapped.  A group is what
 hangs together by links; its name is its lowest domid.  Groups change between rounds alone (`hypervisor.rounds`): who
-needs another group's domain says so and waits for the end of the round, where the two become one group.  A group that
-may have lost a link is looked through at the end of the round, and falls apart into what hangs together.
+needs another group's domain says so and waits until the two have become one group.  A group that may have lost a link
+is looked through a while later, and falls apart into what hangs together.
 
 Domain 0's seat belongs to no group: it has no vCPU that runs, and its end of a channel is touched by the guest that is
 at the other end, or between rounds.
@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy
 
-from abi.types import Domid, VcpuRow
+from abi.types import NEVER, Domid, VcpuRow
 from grants.tables import GrantDomainTable, MaptrackTable
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable, PortSpaceTable
 from hypervisor.tables import DomainState, DomainTable, VcpuTable
@@ -27,15 +27,16 @@ _ENDED = (int(DomainState.FREE), int(DomainState.DEAD))
 class GroupTable(Table):
     """Row = domid."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"leader": "H", "loosened": "B", "unmapped": "Q", "store": "Q"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"leader": "H", "loosened": "Q", "store": "Q", "ended": "Q"}
     leader: "memoryview[int]"
     """The lowest domid of the group that the domain is in."""
     loosened: "memoryview[int]"
-    """A link of the domain may have gone, or its group was joined for a call that may leave no link."""
-    unmapped: "memoryview[int]"
-    """`GrantDomainTable.unmapped` when the group was looked through last."""
+    """When the domain's group is to be looked through, or 0: a link of the domain may have gone, or the group was
+    joined for a call that may leave no link."""
     store: "memoryview[int]"
-    """The time, plus one, at which the domain asked for something of the store that the end of the round gives it."""
+    """When the store is to serve the domain, or 0."""
+    ended: "memoryview[int]"
+    """When others are to know that the domain has ended, or 0."""
 
 
 class Apart(Exception):  # noqa: N818 (it is not an error)
@@ -80,9 +81,10 @@ class Groups:
         """A vCPU waits for its group and `other`'s to become one."""
         self._vcpus.wish[row] = other
 
-    def loosen(self, domid: Domid) -> None:
-        """A link of the domain may have gone."""
-        self._loosened[domid] = 1
+    def loosen(self, domid: Domid, when: int) -> None:
+        """A link of the domain may have gone: its group is looked through at `when`."""
+        if not self._loosened[domid]:
+            self._loosened[domid] = when
 
     def members(self, leader: int) -> list[Domid]:
         """The domains of a group, in order, dead ones that others have mapped pages of included."""
@@ -95,17 +97,29 @@ class Groups:
         alive[HOST] = False
         return len(numpy.unique(self._leaders()[alive]))
 
-    def regroup(self) -> bool:
-        """The end of a round: split what no longer hangs together, join what was wished for.  Has any group changed?"""
+    def next_event(self) -> int:
+        """The first time at which something is to be done between groups; NEVER where nothing is."""
+        table = self.table
+        times = [numpy.frombuffer(column, numpy.uint64) for column in (table.loosened, table.store, table.ended)]
+        times.append(numpy.frombuffer(self._vcpus.due, numpy.uint64)[self._wishes != 0])
+        return min((int(found.min()) for column in times if len(found := column[column != 0])), default=NEVER)
+
+    def regroup(self, now: int, later: int) -> bool:
+        """Split what no longer hangs together, join what was wished for by `now`; `later` is when to look again.
+
+        Has any group changed?
+        """
         before = bytes(self._leader)
         wishers = numpy.frombuffer(self._vcpus.domid, numpy.uint16)[self._wishes != 0]
-        self._split(set(self._leaders()[wishers].tolist()))
+        self._split(now, later, set(self._leaders()[wishers].tolist()))
         for row in numpy.flatnonzero(self._wishes).tolist():
-            domid, other = self._vcpus.domid[row], self._vcpus.wish[row]
+            domid, other = Domid(self._vcpus.domid[row]), self._vcpus.wish[row]
+            if self._vcpus.due[row] > now:
+                continue
             self._vcpus.wish[row] = 0
             if self._domains.state[domid] not in _ENDED and self._domains.state[other] not in _ENDED:
                 self._join(self._leader[domid], self._leader[other])
-                self._loosened[domid] = 1  # what is wished for may leave no link behind
+                self.loosen(domid, later)  # what is wished for may leave no link behind
         return bytes(self._leader) != before
 
     def _join(self, one: int, other: int) -> None:
@@ -113,21 +127,19 @@ class Groups:
             leaders = self._leaders()
             leaders[leaders == max(one, other)] = min(one, other)
 
-    def _split(self, spared: set[int]) -> None:
+    def _split(self, now: int, later: int, spared: set[int]) -> None:
         """Look through the groups that may have lost a link, but for those where somebody waits for one more domain:
         his call may need all that it has asked for by and by at the same time."""
-        unmapped = numpy.frombuffer(self._grants.unmapped, numpy.uint64)
-        seen = numpy.frombuffer(self.table.unmapped, numpy.uint64)
-        loosened = numpy.frombuffer(self._loosened, numpy.uint8)
-        suspects = numpy.flatnonzero((unmapped != seen) | (loosened != 0))
+        loosened = numpy.frombuffer(self._loosened, numpy.uint64)
+        suspects = numpy.flatnonzero((loosened != 0) & (loosened <= now))
         if not len(suspects):
             return
         leaders = self._leaders()
-        for leader in set(leaders[suspects].tolist()) - spared - {HOST}:
+        for leader in set(leaders[suspects].tolist()) - {HOST}:
             members = self.members(leader)
-            seen[members] = unmapped[members]
-            loosened[members] = 0
-            if len(members) > 1:
+            due = [domid for domid in members if 0 < loosened[domid] <= now]
+            loosened[due] = later if leader in spared else 0
+            if len(members) > 1 and leader not in spared:
                 for part in self._components(members):
                     leaders[part] = part[0]
 

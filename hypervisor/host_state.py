@@ -61,7 +61,7 @@ class HostTable(Table):
     """One row: what concerns the whole host."""
 
     COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "alone": "B",
-                                             "horizon": "Q", "window": "Q", "round": "Q", "topology": "I", "mark": "Q"}
+                                             "horizon": "Q", "round": "Q", "topology": "I", "mark": "Q"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
     request: "memoryview[int]"
@@ -71,11 +71,9 @@ class HostTable(Table):
     alive: "memoryview[int]"
     """Domains that the run waits for and that have not ended."""
     alone: "memoryview[int]"
-    """There is one sharing group: nobody has to wait for the end of a round."""
+    """There is one sharing group."""
     horizon: "memoryview[int]"
     """Nanoseconds of system time at which the round ends (`hypervisor.rounds`)."""
-    window: "memoryview[int]"
-    """Nanoseconds that the round lasts."""
     round: "memoryview[int]"
     """How many rounds there were."""
     topology: "memoryview[int]"

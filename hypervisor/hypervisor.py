@@ -32,7 +32,7 @@ from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
-from hypervisor.rounds import Rounds
+from hypervisor.rounds import LATENCY, Rounds
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
@@ -102,7 +102,8 @@ class Hypervisor:
         self.groups = Groups(table(GroupTable), self.domains, self.vcpus, table(EventChannelTable),
                              table(PortSpaceTable), table(GrantDomainTable), table(MaptrackTable))
         self.grants.set_require(self.groups.require)
-        self.events.require, self.events.ports.loosened = self.groups.require, self.groups.loosen
+        self.events.require = self.groups.require
+        self.grants.mappings.loosened = self.events.ports.loosened = self._loosened
         self.serve_store: Callable[[Domid], None] = lambda domid: None
         """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
         self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self._serve_store)
@@ -155,7 +156,7 @@ class Hypervisor:
     def join(self, row: VcpuRow, other: Domid) -> None:
         """The current vCPU's call goes on in the next round, in one group with domain `other`."""
         self.groups.wish(row, other)
-        self.sched.defer(row)
+        self.sched.defer(row, self._later())
 
     def local_events_need_delivery(self, call: Call) -> bool:
         """Would the calling vCPU take an upcall at once, if it went on now?"""
@@ -171,13 +172,26 @@ class Hypervisor:
         self.drain_console(domid)
 
     def _store_event(self, domid: Domid, port: Port) -> None:
-        """A domain has notified the store, which concerns all: it is served at the end of the round, unless it is
-        alone, or this is the end of a round (or nothing runs yet)."""
+        """A domain has notified the store, which concerns all: it is served a while later (`hypervisor.rounds`)."""
+        if not self.groups.table.store[domid]:
+            self.groups.table.store[domid] = self._later()
+
+    def _loosened(self, domid: Domid) -> None:
+        """A link of the domain may have gone."""
+        if not self.groups.table.loosened[domid]:
+            self.groups.loosen(domid, self._later())
+
+    def _later(self) -> int:
+        """When something takes effect that the current vCPU does to other groups.
+
+        The only group sees to it itself that the round does not go on beyond that.
+        """
         current = self.sched.current
-        if self.host.alone[0] or current is None or not current:
-            self.serve_store(domid)
-        elif not self.groups.table.store[domid]:
-            self.groups.table.store[domid] = self.vcpus.local_time[current] + 1
+        time = (0 if current is None else self.vcpus.local_time[current]) + LATENCY
+        if self.host.alone[0] and time < self.host.horizon[0]:
+            self.host.horizon[0] = time
+            self.sched.end_by(time)
+        return time
 
     def _serve_store(self, domid: Domid) -> None:
         self.serve_store(domid)
@@ -273,12 +287,14 @@ class Hypervisor:
     def destroy(self, domid: Domid) -> None:
         """Take everything from a domain that does not run any more, at once; for who holds still all others."""
         self.release(domid)
+        self.groups.table.ended[domid] = 0
         self._bury(domid)
 
     def release(self, domid: Domid) -> None:
         """Take from a domain that has shut down what is its own, or its group's."""
         self.domains.state[domid] = DomainState.SHUTDOWN
         self.domains.released[domid] = 1
+        self.groups.table.ended[domid] = self._later()
         self.events.close_all(domid)
         self.grants.destroy(domid)
         release_vcpu_infos(self, domid)

@@ -1,13 +1,13 @@
 """Rounds: how sharing groups run at the same time, and the result is that of one after the other.
 
-A round goes from the earliest time at which any vCPU has something to do to the `horizon`, a window later.  In it every
-group runs for itself, up to the horizon, wherever and whenever the host likes: nothing that it does touches another
-group.  What concerns several groups waits for the end of the round, when all stand still, and is done there in order
-of virtual time and domid: domains that ended are buried, the store serves who asked, groups join and split.  So a run
-is a function of its configuration, on any number of processors, in any number of processes.  (This is a conservative
-simulation with a barrier; what the window costs is that a guest's first call to another group waits for its end.)
+In a round every group runs for itself, up to the *horizon*, wherever and whenever the host likes: nothing that it does
+touches another group.  What concerns several groups takes effect `LATENCY` after it was asked for: domains that ended
+are buried, the store serves who asked, groups join and split.  No round is longer than that, and none goes beyond the
+next such event, so when one is due all groups stand still at its time.  Then it is done, in order of time and domid.
 
-The window is short after something has happened between groups, and doubles with each round in which nothing has.
+So a run is a function of its configuration, on any number of processors, in any number of processes; and what one group
+sees does not depend on what others do, or on whether they are there.  (In the terms of the literature this is a
+conservative parallel simulation with a fixed lookahead.)  A group that is the only one has no need of short rounds.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ import numpy
 from abi.types import NEVER, Domid, VcpuRow
 from hypervisor.groups import Groups
 from hypervisor.host_state import HostTable
-from hypervisor.tables import DomainState, DomainTable, VcpuTable
+from hypervisor.tables import DomainTable, VcpuTable
 
-SHORTEST, LONGEST = 250_000, 16_000_000
-"""Nanoseconds of a window."""
-_MANY = 16
-"""With more groups than this, windows are shorter: who asks from outside waits for a whole round."""
+LATENCY = 1_000_000
+"""Nanoseconds from what a group asks for until it is done, where that concerns other groups."""
+ALONE = 16_000_000
+"""Nanoseconds of a round where there is one group: who waits for one from outside waits for so long."""
 HOST_WINDOW = 5_000_000
-"""Nanoseconds of a round where time is the host's: who waits for one waits for so long."""
+"""The same where time is the host's."""
 _HOST_ROW = VcpuRow(0)
 
 
@@ -40,26 +40,31 @@ class Rounds:
         self._host, self._domains, self._vcpus, self._groups = host, domains, vcpus, groups
         self._bury, self._serve_store = bury, serve_store
 
-    def end(self) -> None:
-        """All groups are at the horizon, or have not begun: do what waits for that."""
-        host = self._host
+    def end(self, now: int | None = None) -> None:
+        """All groups are at the horizon, or have not begun: do what is due.  `now` is the host's time, as in `next`."""
+        host, groups = self._host, self._groups
+        now = max(self._vcpus.local_time[_HOST_ROW], self._reached() if now is None else now)
+        self._vcpus.local_time[_HOST_ROW] = now
+        for domid in self._due(groups.table.ended):
+            self._bury(domid)
+        for domid in self._due(groups.table.store):
+            self._serve_store(domid)
+        changed = groups.regroup(now, now + LATENCY)
+        alone = groups.living() <= 1
+        if changed or alone != host.alone[0] or not host.round[0]:
+            host.topology[0] += 1
+            host.alone[0] = alone
         host.round[0] += 1
-        self._vcpus.local_time[_HOST_ROW] = max(self._vcpus.local_time[_HOST_ROW], self._reached())
-        happened = self._bury_all() | self._serve_all() | self._groups.regroup() | (not host.window[0])
-        if happened:
-            self._look_round()
-        most = LONGEST if self._host.alone[0] else max(SHORTEST, LONGEST * _MANY // max(_MANY, self._groups.living()))
-        host.window[0] = SHORTEST if happened else min(2 * host.window[0], most)
 
     def next(self, now: int | None = None) -> bool:
         """Begin a round; `now` is the host's time where that counts.  False where every vCPU waits for ever."""
-        first = int(self._dues().min())
-        if first == NEVER:
+        first, event = int(self._dues().min()), self._groups.next_event()
+        if first == event == NEVER:
             return False
         if now is None:
-            self._host.horizon[0] = first + self._host.window[0]
+            self._host.horizon[0] = min(event, first + (ALONE if self._host.alone[0] else LATENCY))
         else:
-            self._host.horizon[0] = max(first, now) + HOST_WINDOW
+            self._host.horizon[0] = max(min(first, event), now) + HOST_WINDOW
         return True
 
     def active(self) -> list[VcpuRow]:
@@ -70,27 +75,16 @@ class Rounds:
         return numpy.frombuffer(self._vcpus.due, numpy.uint64)
 
     def _reached(self) -> int:
-        """The time that all groups have reached: that of the horizon, or of whoever came furthest before it."""
-        latest = int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
-        return min(self._host.horizon[0], latest)
+        """The time that all groups have reached: the horizon's, or before the first round, that of who is furthest."""
+        if self._host.horizon[0] != NEVER:
+            return self._host.horizon[0]
+        return int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
 
-    def _look_round(self) -> None:
-        self._host.topology[0] += 1
-        self._host.alone[0] = self._groups.living() <= 1
-
-    def _bury_all(self) -> bool:
-        states = numpy.frombuffer(self._domains.state, numpy.uint8)
-        released = numpy.frombuffer(self._domains.released, numpy.uint8)
-        dead = numpy.flatnonzero((states == DomainState.SHUTDOWN) & (released != 0)).tolist()
-        ends = [(self._vcpus.local_time[self._domains.vcpu_base[domid]], domid) for domid in dead]
-        for _, domid in sorted(ends):
-            self._bury(Domid(domid))
-        return bool(dead)
-
-    def _serve_all(self) -> bool:
-        store = self._groups.table.store
-        asked = numpy.flatnonzero(numpy.frombuffer(store, numpy.uint64)).tolist()
-        for _, domid in sorted((store[domid], domid) for domid in asked):
-            store[domid] = 0
-            self._serve_store(Domid(domid))
-        return bool(asked)
+    def _due(self, column: "memoryview[int]") -> list[Domid]:
+        """The domains whose time in `column` has come, in order of that time; it is taken out."""
+        times = numpy.frombuffer(column, numpy.uint64)
+        found = numpy.flatnonzero((times != 0) & (times <= self._vcpus.local_time[_HOST_ROW])).tolist()
+        ordered = sorted((column[domid], domid) for domid in found)
+        for _, domid in ordered:
+            column[domid] = 0
+        return [Domid(domid) for _, domid in ordered]

@@ -187,13 +187,17 @@ class Scheduler:
         self.changed = True
         return True
 
-    def defer(self, row: VcpuRow) -> None:
-        """The running vCPU has to wait for the end of the round; it is the first to go on in the next one."""
+    def defer(self, row: VcpuRow, until: int) -> None:
+        """The running vCPU goes on at `until`."""
         if self._runstate[row] == _RUNNING:
-            now = self._local_time[row]
-            self._change(row, _RUNNABLE, now)
-            horizon = self._horizon[0]
-            self._due[row] = self._local_time[row] = horizon if horizon > now else now
+            self._change(row, _RUNNABLE, self._local_time[row])
+            self._due[row] = self._local_time[row] = until
+            self.changed = True
+
+    def end_by(self, time: int) -> None:
+        """The round ends at `time`: the current slice does not go beyond it."""
+        if time < self.slice_end:
+            self.slice_end = time
             self.changed = True
 
     # What happens to others.

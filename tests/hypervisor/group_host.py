@@ -5,7 +5,7 @@ from mmap import mmap
 
 from abi.errno import XenError
 from abi.grant_table import GNTMAP_host_map, GTF_permit_access
-from abi.types import Domid, Gfn, GrantRef, VcpuRow
+from abi.types import NEVER, Domid, Gfn, GrantRef, VcpuRow
 from clock.source import VirtualClock
 from clock.wallclock import Wallclock
 from grants.errors import GrantError
@@ -13,6 +13,7 @@ from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start
 from hypervisor.groups import Apart
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.rounds import LATENCY
 from hypervisor.tables import GuestKind
 from hypervisor.xen_version import XenVersion
 
@@ -53,11 +54,18 @@ class GroupHost:
         self.round()
 
     def round(self):
-        """The end of a round, and the beginning of the next."""
+        """Rounds until what was asked for by now is done, in which nobody does anything."""
         hv = self.hv
         hv.sched.current = VcpuRow(0)
-        hv.rounds.end()
-        hv.rounds.next()
+        until = max(hv.vcpus.local_time) + LATENCY
+        while True:
+            hv.rounds.end()
+            if not hv.rounds.next() or hv.host.horizon[0] > until:
+                return
+            for row in range(1, self.count + 1):
+                hv.vcpus.local_time[row] = hv.host.horizon[0]
+                if hv.vcpus.due[row] != NEVER:
+                    hv.vcpus.due[row] = max(hv.vcpus.due[row], hv.host.horizon[0])
 
     def act(self, domid, operation):
         """Do something as a domain; where another group is needed, wait for the next round and do it again."""
@@ -67,6 +75,7 @@ class GroupHost:
                 return operation()
             except Apart as apart:
                 self.hv.groups.wish(VcpuRow(domid), apart.other)
+                self.hv.vcpus.due[domid] = self.hv._later()
                 self.round()
         raise AssertionError("never in one group")
 

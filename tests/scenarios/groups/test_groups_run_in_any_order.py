@@ -53,3 +53,23 @@ def test_on_any_number_of_processors_and_in_any_placement(ray_host, local_host, 
     host = ray_host(configs)
     host.configure(placement=placement, machine={"pcpus": pcpus})
     assert run(host).digest == usual.digest
+
+
+def pair(host):
+    host.domain("writer", name="w0", cmdline="peer=${r0.domid} pages=2", memory="16MiB")
+    host.domain("reader", name="r0", type="pv", cmdline="peer=${w0.domid} pages=2", memory="16MiB")
+    host.configure(hypercalls=["hypercalls/greet.py"])
+
+
+@pytest.mark.parametrize("neighbours", [
+    {"abuse/void": "where=stack"}, {"abuse/spin": "for=30"}, {"first_steps": "", "abuse/flood": ""}])
+def test_what_a_group_sees_does_not_depend_on_others(local_host, configs, neighbours):
+    digests = []
+    for beside in ({}, neighbours):
+        host = local_host(configs)
+        pair(host)
+        for kernel, cmdline in beside.items():
+            host.domain(kernel, name=kernel.split("/")[-1], cmdline=cmdline, memory="16MiB")
+        report = host.run(timeout=60)
+        digests.append([report.domains[name].digest for name in ("w0", "r0")])
+    assert digests[0] == digests[1]
