@@ -181,6 +181,13 @@ class GrantMappings:
         if done == _MAPPED:
             self._memory.put_page(mfn)
 
+    def has_mapped(self, mapper: Domid, mfn: Mfn) -> bool:
+        """Whether `mapper` has a grant of this frame mapped (grant_map_exists)."""
+        first = mapper * self._handles
+        return self._mapped[mapper] != self._unmapped[mapper] and any(
+            self._flags[row] and self._frame[self._granter[row] * self._refs + self._ref[row]] == mfn
+            for row in range(first, first + self._limit[mapper]))
+
     def release_mappings(self, mapper: Domid) -> None:
         """Undo all that `mapper` has mapped: it dies (gnttab_release_mappings)."""
         host = self._hosts[self._kind[mapper]]

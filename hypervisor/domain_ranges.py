@@ -13,6 +13,13 @@ import numpy
 
 from abi.types import PAGE_SIZE, Domid
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from hypervisor.event_channel_fifo import (
+    FifoDomainTable,
+    FifoPageTable,
+    FifoPortTable,
+    FifoQueueTable,
+    FifoVcpuTable,
+)
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import FrameTable
 from hypervisor.groups import GroupTable
@@ -42,11 +49,13 @@ Range = tuple[int, int]
 HOST = Domid(0)
 BY_FRAME: frozenset[type[Table]] = frozenset((FrameTable, PageTypeTable, M2p32Table))
 BY_VCPU: frozenset[type[Table]] = frozenset((
-    VcpuTable, UpcallVectorTable, VirqTable, PvVcpuTable, TrapTable, GdtFrameTable, LdtFrameTable))
+    VcpuTable, UpcallVectorTable, VirqTable, PvVcpuTable, TrapTable, GdtFrameTable, LdtFrameTable, FifoVcpuTable,
+    FifoQueueTable))
 """Each vCPU has an equal share of the rows, in order."""
 BY_DOMAIN: frozenset[type[Table]] = frozenset((
     DomainTable, HeapTable, GroupTable, MemoryTable, P2mTable, ParamTable, AssistTable, WatchdogTable, PortSpaceTable,
-    EventChannelTable, GrantDomainTable, GrantFrameTable, ActiveTable, MaptrackTable, PvDomainTable, PvNestedTable))
+    EventChannelTable, FifoDomainTable, FifoPageTable, FifoPortTable, GrantDomainTable, GrantFrameTable, ActiveTable,
+    MaptrackTable, PvDomainTable, PvNestedTable))
 """Each domain has an equal share of the rows, in order of domid."""
 FOR_ALL: frozenset[type[Table]] = frozenset((HostTable, PvHostTable, StoreTable))
 

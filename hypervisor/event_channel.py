@@ -15,12 +15,14 @@ from abi.event_channel import EvtchnStatus
 from abi.types import Domid, Port, VcpuId, VcpuRow
 from abi.xen import DOMID_SELF, NR_VIRQS, PER_VCPU_VIRQS
 from hypervisor.event_channel_2l import TwoLevel
-from hypervisor.event_channel_abi import EventTrace, Upcalls
+from hypervisor.event_channel_abi import EventAbi, EventTrace, Upcalls
+from hypervisor.event_channel_fifo import Fifo, FifoTables
 from hypervisor.event_channel_ports import PortSpaces
 from hypervisor.event_channel_tables import (
     NO_PORT,
     PORTS,
     ChannelState,
+    EventAbiNumber,
     EventChannelTable,
     PortSpaceTable,
     VirqTable,
@@ -55,14 +57,16 @@ class EventChannels:
 
     def __init__(self, channels: EventChannelTable, virqs: VirqTable, spaces: PortSpaceTable, domains: DomainTable,
                  vcpus: VcpuTable, arena: Arena, wake: Callable[[VcpuRow], None],
-                 trace: EventTrace | None = None) -> None:
+                 trace: EventTrace | None = None, fifo: FifoTables | None = None) -> None:
         self.channels, self.virqs, self.domains, self.vcpus = channels, virqs, domains, vcpus
         self.consumers: dict[int, Callable[[Domid, Port], None]] = {}
         self.upcalls = Upcalls(domains, vcpus, arena, wake)
         self.mark_events_pending = self.upcalls.mark_events_pending
         self.vcpu_info_moved = self.upcalls.vcpu_info_moved
-        self.ports = PortSpaces(channels, virqs, spaces, domains,
-                                [TwoLevel(domains, arena, self.upcalls, trace)])
+        self.fifo = None if fifo is None else Fifo(domains, fifo, arena, self.upcalls, trace)
+        abis: list[EventAbi] = [TwoLevel(domains, arena, self.upcalls, trace)]
+        abis += [] if self.fifo is None else [self.fifo]
+        self.ports = PortSpaces(channels, virqs, spaces, domains, abis)
         self.require: Callable[[Domid, int], None] = lambda domid, other: None
         """Called with a domain that acts and another before anything of the other's is looked at: `Groups.require`."""
         self._state, self._consumer, self._notify_vcpu = channels.state, channels.consumer, channels.notify_vcpu
@@ -80,6 +84,7 @@ class EventChannels:
         for port in range(1, self.ports.spaces.valid[domid]):
             if self._state[channel_row(domid, Port(port))] != ChannelState.FREE:
                 self.ports.disconnect(domid, Port(port))
+        self._leave_fifo(domid)
         self.ports.close(domid)
         mine = slice(0, self.ports.spaces.valid[HOST])
         waiting = ((numpy.frombuffer(self._remote_dom.cast("B"), numpy.uint16)[mine] == domid)
@@ -207,6 +212,7 @@ class EventChannels:
             row = channel_row(domid, Port(port))
             if self._state[row] > ChannelState.RESERVED and not self._consumer[row]:
                 self.ports.disconnect(domid, Port(port))
+        self._leave_fifo(domid)
 
     def reset_cont(self, caller: Domid, dom: Domid) -> None:
         """Continue a reset.  None is ever left unfinished here, so after reset's checks it is always EBUSY."""
@@ -272,6 +278,11 @@ class EventChannels:
         if dom >= self.domains.rows or self.domains.state[dom] not in _ALIVE:
             raise XenError(Errno.ESRCH)
         return dom
+
+    def _leave_fifo(self, domid: Domid) -> None:
+        if self.fifo is not None and self._abi[domid] == EventAbiNumber.FIFO:
+            self.fifo.destroy(domid)
+            self._abi[domid] = EventAbiNumber.TWO_LEVEL
 
     def _check_privilege(self, caller: Domid, target: Domid) -> None:
         if caller != target and not self.domains.privileged[caller]:

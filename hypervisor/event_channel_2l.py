@@ -34,6 +34,12 @@ class TwoLevel:
     def max_ports(self, domid: Domid) -> int:
         return EVTCHN_2L_NR_CHANNELS.get(self._width[domid], 0)
 
+    def prepare(self, domid: Domid, port: Port) -> None:
+        pass
+
+    def is_busy(self, domid: Domid, port: Port) -> bool:
+        return False
+
     def set_pending(self, domid: Domid, vcpu: VcpuRow, port: Port) -> None:
         shared_info = self._shared_info[domid]
         if not shared_info:

@@ -24,6 +24,12 @@ class EventAbi(Protocol):
     def max_ports(self, domid: Domid) -> int:
         """Ports that the layout can name for this domain."""
 
+    def prepare(self, domid: Domid, port: Port) -> None:
+        """The port, which was free, is about to be used."""
+
+    def is_busy(self, domid: Domid, port: Port) -> bool:
+        """Whether the guest still has a free port in a queue, so that nobody can have it."""
+
     def set_pending(self, domid: Domid, vcpu: VcpuRow, port: Port) -> None:
         """An event arrived at `port`, which notifies `vcpu` of the same domain."""
 

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Protocol
 
+from abi.errno import Errno, XenError
 from abi.event_channel import (
     EVTCHN_ALLOC_UNBOUND,
     EVTCHN_BIND_INTERDOMAIN,
     EVTCHN_BIND_IPI,
+    EVTCHN_BIND_PIRQ,
     EVTCHN_BIND_VCPU,
     EVTCHN_BIND_VIRQ,
     EVTCHN_CLOSE,
@@ -24,11 +26,14 @@ from abi.event_channel import (
     EvtchnOp,
     EvtchnStatus,
 )
+from hypervisor import event_channel_fifo_op
 from hypervisor.call import Call
 from hypervisor.event_channel import EventChannels
 from hypervisor.tables import VcpuTable
 from hypervisor.unimplemented import Unimplemented, not_implemented
 
+NR_PIRQS = 56
+"""Interrupt numbers that a domU has, none of them with a device behind it: 24 of an IO-APIC, and extra_domU_irqs."""
 RESET_CONT = 14
 """EVTCHNOP_reset_cont: how Xen continues a preempted reset.  A guest can ask for it, though its header hides it."""
 
@@ -37,6 +42,7 @@ _ALLOC_UNBOUND = EVTCHN_ALLOC_UNBOUND.at(64)
 _BIND_INTERDOMAIN = EVTCHN_BIND_INTERDOMAIN.at(64)
 _BIND_VIRQ = EVTCHN_BIND_VIRQ.at(64)
 _BIND_IPI = EVTCHN_BIND_IPI.at(64)
+_BIND_PIRQ = EVTCHN_BIND_PIRQ.at(64)
 _BIND_VCPU = EVTCHN_BIND_VCPU.at(64)
 _CLOSE = EVTCHN_CLOSE.at(64)
 _SEND = EVTCHN_SEND.at(64)
@@ -47,7 +53,7 @@ _SET_PRIORITY = EVTCHN_SET_PRIORITY.at(64)
 _DOMID, _U32 = Struct("<H"), Struct("<I")
 
 
-class Host(Protocol):
+class Host(event_channel_fifo_op.Host, Protocol):
     """What this hypercall needs of the hypervisor."""
 
     @property
@@ -148,6 +154,12 @@ def _set_priority(hv: Host, call: Call, arg: int) -> None:
     hv.events.set_priority(call.domid, port, priority)
 
 
+def _bind_pirq(hv: Host, call: Call, arg: int) -> None:
+    """EINVAL for an interrupt that there is not; EPERM for every other: no guest has one."""
+    pirq, *_ = _BIND_PIRQ.unpack(call.memory.read(arg, _BIND_PIRQ.size))
+    raise XenError(Errno.EINVAL if pirq >= NR_PIRQS else Errno.EPERM)
+
+
 _OPERATIONS: dict[int, Callable[[Host, Call, int], None]] = {
     EvtchnOp.bind_interdomain: _bind_interdomain,
     EvtchnOp.bind_virq: _bind_virq,
@@ -161,6 +173,8 @@ _OPERATIONS: dict[int, Callable[[Host, Call, int], None]] = {
     EvtchnOp.reset: _reset,
     EvtchnOp.set_priority: _set_priority,
     RESET_CONT: _reset_cont,
+    EvtchnOp.init_control: event_channel_fifo_op.init_control,
+    EvtchnOp.expand_array: event_channel_fifo_op.expand_array,
+    EvtchnOp.bind_pirq: _bind_pirq,
 }
-"""bind_pirq has no interrupt to bind, and init_control and expand_array belong to the FIFO ABI: not here yet."""
 _NAMED = frozenset(EvtchnOp)

@@ -67,15 +67,19 @@ class PortSpaces:
 
         Raises XenError(ENOSPC) where there is none, EBUSY where the given one is taken.
         """
-        limit = self.limit(domid)
+        limit, abi = self.limit(domid), self.abi(domid)
         first = channel_row(domid, Port(0))
         if port == NO_PORT:
-            found = self.channels.state[first:first + limit].tobytes().find(ChannelState.FREE)
+            states = self.channels.state[first:first + limit].tobytes()
+            found = states.find(ChannelState.FREE)
+            while found >= 0 and abi.is_busy(domid, Port(found)):
+                found = states.find(ChannelState.FREE, found + 1)
             port = Port(found if found >= 0 else limit)
         if port >= limit:
             raise XenError(Errno.ENOSPC)
-        if self.channels.state[first + port] != ChannelState.FREE:
+        if self.channels.state[first + port] != ChannelState.FREE or abi.is_busy(domid, port):
             raise XenError(Errno.EBUSY)
+        abi.prepare(domid, port)
         if port >= self.spaces.valid[domid]:
             self.spaces.valid[domid] = (port // PORTS_PER_BUCKET + 1) * PORTS_PER_BUCKET
         return port

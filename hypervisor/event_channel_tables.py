@@ -33,6 +33,7 @@ class EventAbiNumber(IntEnum):
     """How pending events are laid out in the guest's memory; an index into the list of `EventAbi`s."""
 
     TWO_LEVEL = 0
+    FIFO = 1
 
 
 class EventChannelTable(Table):

@@ -27,6 +27,7 @@ from abi.types import PAGE_SIZE, Domid
 from abi.xen import DOMID_SELF
 from grants.errors import GrantError
 from grants.grant_table import GrantTables
+from hypervisor import grant_cache_flush
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
 from hypervisor.groups import Apart
@@ -44,7 +45,7 @@ PAGES = 4
 """Pages of arguments after which a call lets others run: a few milliseconds of the host's time."""
 
 
-class Host(Protocol):
+class Host(grant_cache_flush.Host, Protocol):
     """What this hypercall needs of the hypervisor."""
 
     @property
@@ -246,6 +247,12 @@ def _target(hv: Host, call: Call, dom: int) -> Domid:
     return Domid(dom)
 
 
+def _cache_flush(hv: Host, call: Call, uop: int, count: int) -> None:
+    if hv.domains.kind[call.domid] == GuestKind.PVH:
+        _absent_in_hvm(hv, call, GnttabOp.cache_flush)
+    grant_cache_flush.cache_flush(hv, call, uop, count)
+
+
 _replace = _each(GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE, _unmap_and_replace)
 
 
@@ -264,5 +271,6 @@ _OPERATIONS: dict[int, Operation] = {
     GnttabOp.unmap_and_replace: _replace_in_pv,
     GnttabOp.set_version: _set_version,
     GnttabOp.get_version: _get_version,
+    GnttabOp.cache_flush: _cache_flush,
     GnttabOp.swap_grant_ref: _each(GnttabOp.swap_grant_ref, GNTTAB_SWAP_GRANT_REF, _swap_grant_ref),
 }

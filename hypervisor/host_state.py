@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, cast
 
+from abi.event_channel import EVTCHN_FIFO_MAX_QUEUES
 from abi.types import PAGE_SIZE
 from abi.xen import NR_VIRQS
 from grants.tables import (
@@ -23,6 +24,14 @@ from grants.tables import (
     GrantDomainTable,
     GrantFrameTable,
     MaptrackTable,
+)
+from hypervisor.event_channel_fifo import (
+    MOST_PAGES,
+    FifoDomainTable,
+    FifoPageTable,
+    FifoPortTable,
+    FifoQueueTable,
+    FifoVcpuTable,
 )
 from hypervisor.event_channel_tables import PORTS, EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import FrameTable
@@ -128,6 +137,8 @@ class HostShape:
             (PageTypeTable, self.frames), (M2p32Table, self.frames), (PvHostTable, 1), (PvDomainTable, domains),
             (PvNestedTable, domains), (PvVcpuTable, vcpus), (TrapTable, vcpus * TRAPS),
             (GdtFrameTable, vcpus * DESCRIPTOR_FRAMES), (LdtFrameTable, vcpus * DESCRIPTOR_FRAMES),
+            (FifoDomainTable, domains), (FifoPageTable, domains * MOST_PAGES), (FifoVcpuTable, vcpus),
+            (FifoQueueTable, vcpus * EVTCHN_FIFO_MAX_QUEUES), (FifoPortTable, domains * PORTS),
             (StoreTable, domains * STORE_BYTES // 8),
         ]
 

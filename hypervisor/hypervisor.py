@@ -20,6 +20,7 @@ from hypervisor.console import ConsoleRing
 from hypervisor.console_io import ConsoleLines
 from hypervisor.dispatch import Dispatcher
 from hypervisor.event_channel import EventChannels
+from hypervisor.event_channel_fifo import FifoTables
 from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, VirqTable
 from hypervisor.frames import Frames, FrameTable
 from hypervisor.groups import Groups, GroupTable
@@ -93,7 +94,8 @@ class Hypervisor:
         self.memory.pv = self.pv = PvMemory(state, self.frames, self._flush)
         self.pv_vcpus, self.traps = table(PvVcpuTable), table(TrapTable)
         self.events = EventChannels(table(EventChannelTable), table(VirqTable), table(PortSpaceTable), self.domains,
-                                    self.vcpus, self.arena, self.sched.wake, self._trace_event)
+                                    self.vcpus, self.arena, self.sched.wake, self._trace_event,
+                                    FifoTables(state, self.memory.put_writable_page))
         self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable),
                                   table(MaptrackTable), self.arena, self.memory,
                                   (TypedPhysmapMapping(self.memory, self.domains, self.pv),

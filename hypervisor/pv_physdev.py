@@ -30,6 +30,7 @@ from abi.physdev import (
 )
 from abi.types import Mfn
 from hypervisor.call import Call
+from hypervisor.event_channel_op import NR_PIRQS
 from hypervisor.guest_access import guest_handle_okay
 from hypervisor.mmu_owner import domain, page_owner
 from hypervisor.pv import PvMemory
@@ -40,8 +41,6 @@ from hypervisor.unimplemented import Unimplemented, not_implemented
 MOST_PORTS = 65536
 NR_GSIS = 24
 """Interrupts of the host that drivers of a hardware domain would see: one IO-APIC's."""
-NR_PIRQS = NR_GSIS + 32
-"""Interrupt numbers that a domU has, none of them with a device behind it (extra_domU_irqs)."""
 
 
 class Host(Protocol):

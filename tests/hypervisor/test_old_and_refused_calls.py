@@ -10,9 +10,10 @@ from abi.physdev import PHYSDEV_IRQ_STATUS_QUERY, PHYSDEV_OP, PhysdevOp, XENIRQS
 from abi.types import VcpuRow
 from abi.vcpu import VcpuOp
 from abi.xen import DOMID_SELF, Hypercall, MmuextOp
+from hypervisor.event_channel_op import NR_PIRQS
 from hypervisor.pv_callbacks import TRAPS
 from hypervisor.pv_nmi import IN_HANDLER, PENDING, handled, send_nmi, take_nmi
-from hypervisor.pv_physdev import NR_GSIS, NR_PIRQS
+from hypervisor.pv_physdev import NR_GSIS
 from hypervisor.pv_tables import PageType
 from tests.hypervisor.pv_host import ARGUMENTS, BASE, FREE, PvHost
 

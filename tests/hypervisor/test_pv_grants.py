@@ -1,7 +1,10 @@
 """Grants mapped into PV address spaces, and page types that keep others' hands off page tables."""
 
+from struct import pack
+
 import pytest
 
+from abi.errno import Errno
 from abi.grant_table import (
     GNTCOPY_dest_gref,
     GNTMAP_application_map,
@@ -9,10 +12,11 @@ from abi.grant_table import (
     GNTMAP_device_map,
     GNTMAP_host_map,
     GNTMAP_readonly,
+    GnttabOp,
     GrantStatus,
 )
 from abi.types import Domid, Gfn, GrantRef
-from abi.xen import DOMID_SELF, MmuextOp
+from abi.xen import DOMID_SELF, Hypercall, MmuextOp
 from grants.errors import GrantError
 from hypervisor.pte import GUEST_KERNEL, NX
 from hypervisor.pv_tables import PageType
@@ -187,3 +191,23 @@ def test_the_grant_tables_own_frames_can_be_mapped(host):
     assert host.pv.nested.find(ONE, frame) is not None
     assert host.va(FREE, host.mfn(FREE) << 12 | P | RW) == 0
     host.check()
+
+
+def cache_flush(host, mfn, offset=0, length=64, operation=1, domid=1):
+    data = pack("<QHHI", mfn << 12, offset, length, operation)
+    return host.call(Hypercall.grant_table_op, GnttabOp.cache_flush, host.put(data, domid), 1, domid=domid)
+
+
+def test_caches_are_flushed_of_ones_own_frames_and_of_mapped_ones(host):
+    mine, other = host.mfn(FREE), host.mfn(FREE, 2)
+    assert [cache_flush(host, mine, operation=operation) for operation in (0, 1, 3, 2, 4, 1 << 31)] == [
+        0, 0, 0, -Errno.EOPNOTSUPP, -Errno.EINVAL, -Errno.EINVAL]
+    assert cache_flush(host, mine, 4000, 97) == -Errno.EINVAL
+    assert cache_flush(host, mine, 4096, 0) == -Errno.EINVAL
+    assert cache_flush(host, other) == -Errno.EINVAL
+    handle = host.map(FREE + 4)
+    assert cache_flush(host, other) == 0
+    host.unmap(handle, FREE + 4)
+    assert cache_flush(host, other) == -Errno.EINVAL
+    assert cache_flush(host, 1 << 35) == -Errno.EINVAL
+    assert host.call(Hypercall.grant_table_op, GnttabOp.cache_flush, BASE + (1 << 28), 1) == -Errno.EFAULT

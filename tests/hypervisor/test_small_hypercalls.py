@@ -130,5 +130,5 @@ def test_hypfs_is_not_there_for_the_privileged_either():
 def test_what_is_missing_of_physdev_op_for_pv_guests_is_said():
     host = SmallHost()
     host.pv_vcpus = PvVcpuTable.private(8)
-    assert host.call(Hypercall.physdev_op, PhysdevOp.apic_read, BUFFER, caller=Caller(2, 3)) == -Errno.ENOSYS
+    assert host.call(Hypercall.physdev_op, PhysdevOp.get_free_pirq, BUFFER, caller=Caller(2, 3)) == -Errno.ENOSYS
     assert "physdev_op/" in host.lines[0][1]

@@ -282,6 +282,8 @@ def test_an_nmi_is_the_engines_affair(host):
     assert errno_of(op, host, VcpuOp.send_nmi, 1) == "ENOSYS"
     sent = []
     host.send_nmi = sent.append
+    assert errno_of(op, host, VcpuOp.send_nmi, 1) == "ENOSYS", "no NMI comes to a PVH guest"
+    host.domains.kind[1] = GuestKind.PV
     assert op(host, VcpuOp.send_nmi, 1) == 0
     assert sent == [1]
 

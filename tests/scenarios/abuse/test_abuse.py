@@ -32,9 +32,14 @@ def test_the_others_part_of_the_trace_does_not_change(host, configs, undisturbed
 
 @pytest.fixture
 def beside(host, configs, request):
-    """Runs a program of this folder, `count` times, beside the writer and the reader; gives its domains."""
-    def run(name, count=1, timeout=60, **settings):
+    """Runs a program of this folder, `count` times, beside the writer and the reader; gives its domains.
+
+    Where it is not `awaited`, the run ends when the two have ended.
+    """
+    def run(name, count=1, timeout=60, awaited=True, **settings):
         host.configure(hypercalls=[str(configs / "hypercalls" / "greet.py")])
+        if not awaited:
+            host.configure(expect={f"{name}-{number}": {"exit": "running"} for number in range(count)})
         for pair, peer in (("writer", "reader"), ("reader", "writer")):
             host.domain(pair, cmdline=f"peer=${{{peer}.domid}}", memory="16MiB")
         program = build_from(request.path.parent / f"{name}.c")
@@ -57,7 +62,7 @@ def test_who_takes_all_that_there_is_takes_it_from_nobody(host, beside, undistur
 @pytest.mark.parametrize("ring", [0, 3])
 @pytest.mark.parametrize("wild", [0, 1])
 def test_bytes_that_nobody_wrote_are_run_as_the_processor_would(host, beside, undisturbed, ring, wild):
-    guests = beside("random_code", 2, cmdline=f"count=300 ring={ring} wild={wild}", timeout=4)
+    guests = beside("random_code", 2, cmdline=f"count=300 ring={ring} wild={wild}", awaited=False)
     assert {guest.exit for guest in guests} <= {"poweroff", "reboot", "crash", "running"}  # bytes can be a loop
     assert {name: host.report.domains[name].digest for name in undisturbed} == undisturbed
     assert [line for line in host.hypervisor_log if "internal error" in line] == []

@@ -37,9 +37,14 @@ def undisturbed(configs):
 
 @pytest.fixture
 def attack(host, configs, request, undisturbed):
-    """Runs guests beside the neighbours, whose part of the trace must stay as it is; gives the guests."""
-    def run(program, kind, *cmdlines, timeout=60, **settings):
+    """Runs guests beside the neighbours, whose part of the trace must stay as it is; gives the guests.
+
+    Where they are not `awaited`, the run ends when the neighbours have ended.
+    """
+    def run(program, kind, *cmdlines, timeout=120, awaited=True, **settings):
         add_neighbours(host, configs)
+        if not awaited:
+            host.configure(expect={f"{program}-{number}": {"exit": "running"} for number in range(len(cmdlines))})
         image = build_from(request.path.parent / f"{program}.c", kind)
         guests = [host.domain(image, name=f"{program}-{number}", type="pv", memory="16MiB", cmdline=cmdline, **settings)
                   for number, cmdline in enumerate(cmdlines)]
@@ -71,7 +76,7 @@ def test_one_that_crashes_by_its_own_page_tables_crashes_alone(attack, host, kin
 
 @PV
 def test_endless_work_in_one_hypercall_leaves_the_others_their_turn(attack, kind):
-    guest, = attack("ends", kind, "how=endless", timeout=3)
+    guest, = attack("ends", kind, "how=endless", awaited=False)
     assert guest.exit == "running"
 
 
@@ -87,7 +92,7 @@ def test_random_hypercalls_are_answered(attack, kind):
 @pytest.mark.parametrize("wild", [0, 1])
 def test_random_bytes_run_as_a_kernel_until_they_crash_it(attack, kind, wild):
     guests = attack("random_pv", kind, *(f"seed={seed} count=400 wild={wild}" for seed in (1, 3, 6, 7, 8, 10, 11, 12)),
-                    timeout=4)
+                    awaited=False)
     assert {guest.exit for guest in guests} <= {"crash", "poweroff", "running"}
 
 
