@@ -27,7 +27,7 @@ from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
-from toolstack.checkpointer import Checkpointer, restore_host
+from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
 from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
@@ -173,6 +173,7 @@ class HypervisorActor(_Member):
         self._outside = Outside(self.hv, self._jobs)
         if saved is None:
             create_domains(self.hv, plan)
+        forget_absent(self.hv, plan)
         for index, actor in enumerate(plan.actors):
             for domid in actor.domids:
                 for row in vcpus_of(self.hv, Domid(domid)):
@@ -247,7 +248,7 @@ class HypervisorActor(_Member):
 
     def report(self, domid: int) -> DomainReport:
         """What the tables say of a domain whose actor died."""
-        return domain_report(self.hv, self._plan.domains[domid - 1], [], self.io.details.get(domid, ""), ())
+        return domain_report(self.hv, self._plan.domain(domid), [], self.io.details.get(domid, ""), ())
 
 
 class DomainActor(_Member):
@@ -268,7 +269,7 @@ class DomainActor(_Member):
             super().__init__(plan, self._file, me, attachment.boot, trace)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
+        self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
             if parts is None:

@@ -39,9 +39,10 @@ OUTCOMES: dict[Outcome, RunOutcome] = {
 
 def shape_of(plan: HostPlan) -> HostShape:
     """How large the plan's host is: domain 0's seat and its vCPU row come first."""
-    return HostShape(domains=1 + max((domain.domid for domain in plan.domains), default=0),
-                     vcpus=1 + sum(domain.vcpus for domain in plan.domains),
-                     memory=sum(domain.memory for domain in plan.domains))
+    domains = (*plan.domains, *plan.absent)
+    return HostShape(domains=1 + max((domain.domid for domain in domains), default=0),
+                     vcpus=1 + sum(domain.vcpus for domain in domains),
+                     memory=sum(domain.memory for domain in domains))
 
 
 def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
@@ -84,7 +85,8 @@ def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int 
                     wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory),
                     trace_sink=trace_sink)
     hv.typed = {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
-    Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
+    Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus)
+               for domain in (*plan.domains, *plan.absent)})
     return hv
 
 
