@@ -33,6 +33,8 @@ class Checkpointer:
     def __init__(self, hv: Hypervisor, plan: HostPlan, descriptor: int, collect: Collect, *,
                  traced: bool) -> None:
         self._hv, self._plan, self._descriptor, self._collect, self._traced = hv, plan, descriptor, collect, traced
+        self._name = plan.name if not plan.absent else f"{plan.name}-{plan.domains[0].name}"
+        """A part of a host must not write over what the whole host has written."""
         self._shape = shape_of(plan)
         self._memory = memoryview(mmap.mmap(descriptor, self._shape.size))
         self._files = file_hashes(plan) if plan.checkpoint is not None else {}
@@ -66,9 +68,9 @@ class Checkpointer:
             "groups": {domain.domid: hv.groups.table.leader[domain.domid] for domain in self._plan.domains},
         }
         try:
-            path, facts = checkpoint.write(wanted.directory, self._plan.name, body, self._descriptor,
+            path, facts = checkpoint.write(wanted.directory, self._name, body, self._descriptor,
                                            self._memory)
-            checkpoint.prune(wanted.directory, self._plan.name, wanted.keep)
+            checkpoint.prune(wanted.directory, self._name, wanted.keep)
         except OSError as error:
             hv.io.log(f"no checkpoint at {now / 1e9:.6f} s: {error.strerror or error}")
             return

@@ -131,7 +131,7 @@ def test_one_group_goes_on_without_the_others(host: Host, groups: Path) -> None:
     host.load(groups.parent / "groups.yaml")
     whole = host.run()
     path = written(groups)[-1]
-    assert read(path).time == 2_000_000
+    assert read(path).time < 3_000_000
     for name, group in (("reader-1", ["writer-1", "reader-1"]), ("writer-0", ["writer-0", "reader-0"]),
                         ("alone", ["alone"])):
         report = host.restore(path, only=[name])
@@ -147,6 +147,7 @@ def test_a_group_that_went_on_alone_has_checkpoints_too(host: Host, groups: Path
     other = replace(plan.plan, checkpoint=CheckpointPlan(500_000, groups / "more", 100))
     whole = run(other, restore=plan)
     again = read(written(groups / "more")[-1])
+    assert again.path.name.startswith("groups-writer-0-")  # not to be taken for the whole host's
     assert facts(resume(again)) == facts(whole)
 
 
