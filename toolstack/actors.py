@@ -26,7 +26,7 @@ from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
 from toolstack.checkpoint import Checkpoint
-from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
+from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
 from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
 from toolstack.errors import CheckpointError, HostError
@@ -191,28 +191,17 @@ class HypervisorActor(_Member):
 
         `ask()` gives what `DomainActor.save` of each actor that lives does.
         """
+        hv = self.hv
         try:
             if self._saved is None:
                 start_domains(self.hv, self._plan)
-            keeper = Checkpointer(self.hv, self._plan, self._file, lambda: self._collect(ask), traced=self._trace)
+            keeper = Checkpointer(hv, self._plan, self._file, lambda: complete_parts(hv, self._plan, self.io, ask()),
+                                  traced=self._trace)
             keeper.begin(self._saved)
             self._jobs.begin()
             return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
         finally:
             self._leave()
-
-    def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
-        """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
-        found: dict[int, DomainPart] = {}
-        for parts in ask():
-            found |= parts
-        for domain in self._plan.domains:
-            domid = Domid(domain.domid)
-            if domid not in found:
-                if self.hv.domains.state[domid] != DomainState.DEAD:
-                    return None
-                found[domid] = save_domain(self.hv, domid, {}, self.io, [])
-        return found
 
     def stop(self) -> None:
         """End the run after the current slice."""

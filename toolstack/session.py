@@ -17,8 +17,9 @@ from domains.native import BlockMeter
 from domains.runner import Outcome, vcpus_of
 from domains.vcpu import Vcpu
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
+from hypervisor.host_io import HostIo
 from hypervisor.host_state import HostShape, HostState
-from hypervisor.hypervisor import HostIo, Hypervisor
+from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import GuestKind
 from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
