@@ -4,7 +4,6 @@ Each process that runs domains of the host has one; whoever holds the baton may 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
@@ -25,6 +24,7 @@ from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable, V
 from hypervisor.frames import Frames, FrameTable
 from hypervisor.groups import Groups, GroupTable
 from hypervisor.heap import Heap, HeapTable
+from hypervisor.host_io import HostIo, Keeper
 from hypervisor.host_state import FIRST_FRAME, HostState, HostTable
 from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
 from hypervisor.hypercalls import ROWS, Row
@@ -48,29 +48,6 @@ QUANTUM = 1_000_000
 """Nanoseconds that a vCPU may get ahead of the others."""
 CONSOLE, STORE = 1, 2
 """Numbers of the back ends that consume events of the console's and the store's port."""
-
-
-class HostIo(Protocol):
-    """Where a host's output goes."""
-
-    def log(self, text: str) -> None:
-        """A line of the hypervisor's log."""
-
-    def console(self, domid: Domid, data: bytes) -> None:
-        """What a domain wrote to its console."""
-
-    def ended(self, domid: Domid, reason: int, detail: str) -> None:
-        """A domain shut down with SHUTDOWN_* `reason`; `detail` is a report where it crashed."""
-
-
-class Keeper(Protocol):
-    """Keeps something about domains in a process, beside the host's bytes."""
-
-    def save(self, domid: Domid) -> Any:
-        """What it keeps of a domain, for msgpack."""
-
-    def restore(self, domid: Domid, saved: Any) -> None:
-        """Go on with what was saved elsewhere."""
 
 
 class Hypervisor:

@@ -25,8 +25,8 @@ from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
 from toolstack.checkpoint import Checkpoint
-from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
-from toolstack.checkpointer import Checkpointer, restore_host
+from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
+from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
 from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
@@ -208,6 +208,7 @@ class HypervisorActor(_Member):
         self._outside = Outside(self.hv, self._jobs)
         if saved is None:
             create_domains(self.hv, plan)
+        forget_absent(self.hv, plan)
         for index, actor in enumerate(plan.actors):
             for domid in actor.domids:
                 for row in vcpus_of(self.hv, Domid(domid)):
@@ -225,10 +226,12 @@ class HypervisorActor(_Member):
 
         `ask()` gives what `DomainActor.save` of each actor that lives does.
         """
+        hv = self.hv
         try:
             if self._saved is None:
                 start_domains(self.hv, self._plan)
-            keeper = Checkpointer(self.hv, self._plan, self._file, lambda: self._collect(ask), traced=self._keep.trace)
+            keeper = Checkpointer(hv, self._plan, self._file, lambda: complete_parts(hv, self._plan, self.io, ask()),
+                                  traced=self._keep.trace)
             keeper.begin(self._saved)
             self._jobs.begin()
             with self._published():
@@ -243,19 +246,6 @@ class HypervisorActor(_Member):
         from toolstack.ray_metrics import published  # only here: the other actors need none of it
 
         return published(self._plan, self.hv, self.batons)
-
-    def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
-        """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
-        found: dict[int, DomainPart] = {}
-        for parts in ask():
-            found |= parts
-        for domain in self._plan.domains:
-            domid = Domid(domain.domid)
-            if domid not in found:
-                if self.hv.domains.state[domid] != DomainState.DEAD:
-                    return None
-                found[domid] = save_domain(self.hv, domid, {}, self.io, [])
-        return found
 
     def stop(self) -> None:
         """End the run after the current slice."""
@@ -291,7 +281,7 @@ class HypervisorActor(_Member):
 
     def report(self, domid: int) -> DomainReport:
         """What the tables say of a domain whose actor died."""
-        return domain_report(self.hv, self._plan.domains[domid - 1], [], self.io.details.get(domid, ""), ())
+        return domain_report(self.hv, self._plan.domain(domid), [], self.io.details.get(domid, ""), ())
 
 
 class DomainActor(_Member):
@@ -311,7 +301,7 @@ class DomainActor(_Member):
             super().__init__(plan, self._file, me, attachment.boot, keep)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
+        self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
         if max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()
         self._vcpus: dict[VcpuRow, Vcpu] = {}

@@ -22,6 +22,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if given.count(None) != 2:
         more = "" if given.count(None) == 3 else ", one of them alone"
         parser.error(f"expected a configuration file, --kernel or --restore{more}")
+    if arguments.restore is None and arguments.only is not None:
+        parser.error("--only goes with --restore")
     if arguments.restore is not None:
         for option in ("clock", "seed"):
             if getattr(arguments, option) is not None:
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("config", nargs="?", metavar="CONFIG", help="a YAML file; configs/ has examples")
     add("--restore", metavar="DIR", help="go on from a checkpoint, or from the newest in a folder of them")
+    add("--only", metavar="NAMES", type=_names,
+        help="with --restore: these domains, with commas, and whom they share pages or ports with")
     add("--runtime", choices=("ray", "local"), default="ray", help="one Ray actor a domain (default), or one process")
     add("--clock", choices=("virtual", "host"), help="instead of the configuration's clock.mode")
     add("--seed", type=_seed, metavar="N", help="instead of the configuration's seed")
@@ -65,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--memory", metavar="M", help="in MiB, or 64MiB, 1GiB (default 64MiB)")
     guest.add_argument("--ramdisk", metavar="F", help="a file for the kernel's first module")
     return parser
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return names
 
 
 def _seed(text: str) -> int:

@@ -8,9 +8,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import unicorn
 
 from domains import envlayout
 from hypervisor.host_state import HostShape
-from toolstack.errors import CheckpointError
+from toolstack.errors import CheckpointError, did_you_mean
 from toolstack.memory_image import Facts, ImageError, read_image, write_image
 from toolstack.plan import HostPlan
 
@@ -40,17 +39,8 @@ class Checkpoint:
 
     path: Path
     body: Mapping[str, Any]
-
-    @cached_property
-    def plan(self) -> HostPlan:
-        """The host's plan.  Raises CheckpointError."""
-        from pydantic import TypeAdapter, ValidationError  # actors get the plan, and do without
-
-        try:
-            return TypeAdapter(HostPlan).validate_python(self.body["plan"])
-        except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise unusable(self.path, f"its plan is not one of this version ({where})") from None
+    plan: HostPlan
+    """The host's plan."""
 
     @property
     def time(self) -> int:
@@ -61,6 +51,23 @@ class Checkpoint:
         """What the process that ran a domain kept of it: see `toolstack.checkpoint_parts`."""
         part: Mapping[str, Any] = self.body["domains"][domid]
         return part
+
+    def only(self, names: Sequence[str]) -> "Checkpoint":
+        """The same without the domains that share nothing with those named.  Raises CheckpointError."""
+        plan, groups = self.plan, self.body["groups"]
+        for name in names:
+            if name not in plan.names():
+                raise unusable(self.path, f"there is no domain {name!r}{did_you_mean(name, plan.names())}")
+        wanted = {groups[domain.domid] for domain in plan.domains if domain.name in names}
+        present = tuple(domain for domain in plan.domains if groups[domain.domid] in wanted)
+        absent = tuple(domain for domain in plan.domains if domain not in present)
+        domids = {domain.domid for domain in present}
+        actors = (replace(actor, domids=tuple(domid for domid in actor.domids if domid in domids))
+                  for actor in plan.actors)
+        return replace(self, plan=replace(
+            plan, domains=present, absent=(*plan.absent, *absent),
+            actors=tuple(actor for actor in actors if actor.domids),
+            expect={domain.name: plan.expect[domain.name] for domain in present}))
 
     def load(self, memory: memoryview, shape: HostShape) -> None:
         """Fill a new host's memory, all of it zero.  Raises CheckpointError."""
@@ -185,7 +192,18 @@ def read(given: Path) -> Checkpoint:
         raw = (path / MANIFEST).read_bytes()
     except OSError as error:
         raise unusable(given, (error.strerror or str(error)).lower()) from None
-    return Checkpoint(path, _body(path, raw))
+    body = _body(path, raw)
+    return Checkpoint(path, body, _plan(path, body["plan"]))
+
+
+def _plan(path: Path, data: Any) -> HostPlan:
+    from pydantic import TypeAdapter, ValidationError  # actors get the plan, and do without
+
+    try:
+        return TypeAdapter(HostPlan).validate_python(data)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise unusable(path, f"its plan is not one of this version ({where})") from None
 
 
 def _body(path: Path, raw: bytes) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """A host's domains in a checkpoint: what the process that runs one keeps of it, and its way back."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +44,22 @@ def save_domain(hv: Hypervisor, domid: Domid, vcpus: Mapping[VcpuRow, Vcpu], out
         "console": None if console is None else console.save(), "detail": output.details.get(domid),
         "pieces": list(pieces),
     }
+
+
+def complete_parts(hv: Hypervisor, plan: HostPlan, output: Output,
+                   found: Iterable[Mapping[int, DomainPart]]) -> dict[int, DomainPart] | None:
+    """The parts that the processes gave which live, with those of domains whose process died.
+
+    None while one of these is not buried: it will be before the next checkpoint.
+    """
+    parts = {domid: part for some in found for domid, part in some.items()}
+    for domain in plan.domains:
+        domid = Domid(domain.domid)
+        if domid not in parts:
+            if hv.domains.state[domid] != DomainState.DEAD:
+                return None
+            parts[domid] = save_domain(hv, domid, {}, output, [])
+    return parts
 
 
 def restore_domain(hv: Hypervisor, plan: DomainPlan, part: DomainPart, output: Output, pieces: list[bytes],

@@ -8,15 +8,17 @@ import mmap
 import time
 from collections.abc import Callable, Mapping
 
-from abi.types import NEVER
+from abi.types import NEVER, Domid
+from hypervisor.domain_ranges import HOST, copy_ranges, domain_ranges, held
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.tables import DomainState, DomainTable, VcpuTable
 from toolstack import checkpoint
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, file_hashes
 from toolstack.errors import HostError
 from toolstack.plan import HostPlan
-from toolstack.session import shape_of
+from toolstack.session import memory_file, shape_of
 
 Collect = Callable[[], Mapping[int, DomainPart] | None]
 
@@ -31,6 +33,8 @@ class Checkpointer:
     def __init__(self, hv: Hypervisor, plan: HostPlan, descriptor: int, collect: Collect, *,
                  traced: bool) -> None:
         self._hv, self._plan, self._descriptor, self._collect, self._traced = hv, plan, descriptor, collect, traced
+        self._name = plan.name if not plan.absent else f"{plan.name}-{plan.domains[0].name}"
+        """A part of a host must not write over what the whole host has written."""
         self._shape = shape_of(plan)
         self._memory = memoryview(mmap.mmap(descriptor, self._shape.size))
         self._files = file_hashes(plan) if plan.checkpoint is not None else {}
@@ -61,11 +65,12 @@ class Checkpointer:
                 domain.domid: {**domains[domain.domid], "kernel": self._files.get(str(domain.kernel))}
                 for domain in self._plan.domains},
             "traced": self._traced,
+            "groups": {domain.domid: hv.groups.table.leader[domain.domid] for domain in self._plan.domains},
         }
         try:
-            path, facts = checkpoint.write(wanted.directory, self._plan.name, body, self._descriptor,
+            path, facts = checkpoint.write(wanted.directory, self._name, body, self._descriptor,
                                            self._memory)
-            checkpoint.prune(wanted.directory, self._plan.name, wanted.keep)
+            checkpoint.prune(wanted.directory, self._name, wanted.keep)
         except OSError as error:
             hv.io.log(f"no checkpoint at {now / 1e9:.6f} s: {error.strerror or error}")
             return
@@ -91,7 +96,34 @@ def restore_host(saved: Checkpoint, descriptor: int, *, traced: bool) -> int:
     if traced and not saved.body["traced"]:
         raise checkpoint.unusable(saved.path, "no trace was kept until then, so none can be written")
     view = memoryview(mmap.mmap(descriptor, shape.size))
-    saved.load(view, shape)
+    if plan.absent:
+        _load_present(saved, view)
+    else:
+        saved.load(view, shape)
     host = HostState(view, shape).table(HostTable)
     host.stop[0] = host.request[0] = host.outcome[0] = 0
     return time.monotonic_ns() - saved.time
+
+
+def _load_present(saved: Checkpoint, target: memoryview) -> None:
+    """Fill a new host's memory with what is the host's own, and the present domains'."""
+    plan, shape = saved.plan, shape_of(saved.plan)
+    after = HostState(target, shape)
+    after.table(VcpuTable).due.cast("B")[:] = b"\xff" * (8 * shape.vcpus)
+    with memory_file(plan.name, shape.size) as descriptor:
+        source = memoryview(mmap.mmap(descriptor, shape.size))
+        saved.load(source, shape)
+        before = HostState(source, shape)
+        for domid in (HOST, *(Domid(domain.domid) for domain in plan.domains)):
+            copy_ranges(source, target, held(domain_ranges(before, domid), descriptor, shape.size))
+    host, domains = after.table(HostTable), after.table(DomainTable)
+    host.alive[0] = sum(domains.awaited[domain.domid] for domain in plan.domains
+                        if domains.state[domain.domid] != DomainState.DEAD)
+    host.round[0] = 0  # as for a new host: the end of the first round looks at what groups there are
+
+
+def forget_absent(hv: Hypervisor, plan: HostPlan) -> None:
+    """Whoever knows of domains that were not restored forgets them, as if they had ended."""
+    for domain in plan.absent:
+        for tell in hv.destroyed:
+            tell(Domid(domain.domid))

@@ -74,6 +74,8 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
         from toolstack.checkpoint import read
 
         saved = read(Path(arguments.restore))
+        if arguments.only is not None:
+            saved = saved.only(arguments.only)
         plan = saved.plan
     runtime = surroundings.find_runtime(arguments.runtime)
     stop = Stop()

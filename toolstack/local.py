@@ -16,7 +16,7 @@ from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest
 from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
-from toolstack.checkpointer import Checkpointer, restore_host
+from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
 from toolstack.jobs import Jobs
 from toolstack.outside import Outside
@@ -80,6 +80,7 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
     hv = make_hypervisor(plan, memory, io, boot=boot, trace_sink=keep)
     if saved is None:
         create_domains(hv, plan)
+    forget_absent(hv, plan)
     vcpus: dict[VcpuRow, Vcpu] = {}
     for domain in plan.domains:
         if saved is None:

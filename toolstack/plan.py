@@ -91,13 +91,19 @@ class HostPlan:
     hypercalls: tuple[Path, ...]
     """Python files that exist."""
     domains: tuple[DomainPlan, ...]
-    """In order of domid, from 1 without gaps."""
+    """In order of domid, from 1 without gaps but for those that are absent."""
     expect: Mapping[str, Expectation]
     """By domain name; every domain has one."""
     actors: tuple[ActorPlan, ...]
     """Every domain is in one of them.  The local runtime, which is one process, does not ask."""
     checkpoint: CheckpointPlan | None = None
     ray: RayPlan = RayPlan()
+    absent: tuple[DomainPlan, ...] = ()
+    """Domains of the host that were not restored with the others: only their places are there."""
+
+    def domain(self, domid: int) -> DomainPlan:
+        """The domain with this number.  Raises StopIteration where it is not among `domains`."""
+        return next(domain for domain in self.domains if domain.domid == domid)
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

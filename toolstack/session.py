@@ -17,8 +17,9 @@ from domains.native import BlockMeter
 from domains.runner import Outcome, vcpus_of
 from domains.vcpu import Vcpu
 from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start_domain
+from hypervisor.host_io import HostIo
 from hypervisor.host_state import HostShape, HostState
-from hypervisor.hypervisor import HostIo, Hypervisor
+from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import GuestKind
 from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
@@ -39,9 +40,10 @@ OUTCOMES: dict[Outcome, RunOutcome] = {
 
 def shape_of(plan: HostPlan) -> HostShape:
     """How large the plan's host is: domain 0's seat and its vCPU row come first."""
-    return HostShape(domains=1 + max((domain.domid for domain in plan.domains), default=0),
-                     vcpus=1 + sum(domain.vcpus for domain in plan.domains),
-                     memory=sum(domain.memory for domain in plan.domains))
+    domains = (*plan.domains, *plan.absent)
+    return HostShape(domains=1 + max((domain.domid for domain in domains), default=0),
+                     vcpus=1 + sum(domain.vcpus for domain in domains),
+                     memory=sum(domain.memory for domain in domains))
 
 
 def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
@@ -84,7 +86,8 @@ def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int 
                     wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory),
                     trace_sink=trace_sink)
     hv.typed = {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
-    Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus) for domain in plan.domains})
+    Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus)
+               for domain in (*plan.domains, *plan.absent)})
     return hv
 
 

@@ -120,14 +120,18 @@ class Host:
         self.failures = expect.failures(plan.expect, self.report)
         return self.report
 
-    def restore(self, checkpoint: Path, timeout: float | None = 60.0, *, trace: Path | None = None) -> RunReport:
+    def restore(self, checkpoint: Path, timeout: float | None = 60.0, *, only: Sequence[str] | None = None,
+                trace: Path | None = None) -> RunReport:
         """Go on from a checkpoint, or from the newest in a folder of them, until what `run` waits for.
 
-        The host's domains are the checkpoint's.  Raises CheckpointError, HostError.
+        The host's domains are the checkpoint's; `only`: those named, and whom they share pages or ports with.  Raises
+        CheckpointError, HostError.
         """
         from toolstack.checkpoint import read
 
         saved = read(checkpoint)
+        if only is not None:
+            saved = saved.only(only)
         self.report, self.failures, self._sink = None, [], _Kept()
         options = RunOptions(timeout=timeout, trace_path=trace, restore=saved, started=self._started)
         try:

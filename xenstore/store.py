@@ -74,7 +74,7 @@ class Store:
             self._hv.events.notify_guest(other, Port(self._param(other, HvmParam.STORE_EVTCHN)))
 
     def save(self, domid: Domid) -> int:
-        """Where the guest's rings are, 0 where nobody has looked: see `hypervisor.hypervisor.Keeper`."""
+        """Where the guest's rings are, 0 where nobody has looked: see `hypervisor.host_io.Keeper`."""
         ring = self._rings.get(domid)
         return 0 if ring is None else ring.page
 

@@ -59,8 +59,7 @@ def test_the_plan_comes_back(kept):
     plan = load(str(kept.parent / "pair.yaml")).plan()
     assert read(kept).plan == plan
     typed = load("configs/grub_pv64.yaml").plan() if Path("/usr/lib/grub-xen").exists() else plan
-    restored = checkpoint.Checkpoint(kept, {"plan": msgpack.unpackb(msgpack.packb(plan_data(typed)), use_list=False)})
-    assert restored.plan == typed
+    assert checkpoint._plan(kept, msgpack.unpackb(msgpack.packb(plan_data(typed)), use_list=False)) == typed
 
 
 def test_a_folder_without_any_is_told(tmp_path, capsys):
@@ -102,6 +101,17 @@ def test_a_trace_that_was_not_kept_cannot_be_written(copy, capsys, tmp_path):
 def test_a_host_that_is_restored_cannot_be_another(copy, capsys, arguments):
     assert main(["--restore", str(copy), *arguments]) == MISTAKE
     assert "launch.py: error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--only", "writer"], "--only goes with --restore"), (["--restore", ".", "--only", "a,,b"], "names with commas")])
+def test_only_is_for_names_of_a_checkpoint(capsys, arguments, said):
+    assert main([*arguments, *([] if "--restore" in arguments else ["x.yaml"])]) == MISTAKE
+    assert said in capsys.readouterr().err
+
+
+def test_a_domain_that_it_has_not_is_told(copy, capsys):
+    assert "there is no domain 'redaer' (did you mean 'reader'?)" in complaint(capsys, copy, "--only", "writer,redaer")
 
 
 def test_several_hosts_in_one_folder_must_be_told_apart(kept, tmp_path, capsys):

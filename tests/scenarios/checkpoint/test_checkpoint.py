@@ -113,6 +113,44 @@ def test_host_time_goes_on_from_where_it_was(host: Host, tmp_path: Path) -> None
     assert report.host_seconds < (report.virtual_time_ns - taken) / 1e9 + 1
 
 
+@pytest.fixture
+def groups(tmp_path: Path) -> Path:
+    """A folder with the checkpoints of a host on which two pairs and a single domain have nothing to do with each
+    other."""
+    (tmp_path / "groups.yaml").write_text(
+        'checkpoint: {every: 1500us, directory: kept, keep: 100}\n'
+        'domains:\n'
+        '  writer: {kernel: writer, cmdline: "peer=${reader.domid}", count: 2}\n'
+        '  alone: {kernel: clockwatch}\n'
+        '  reader: {kernel: reader, cmdline: "peer=${writer.domid}", count: 2}\n')
+    run(load(str(tmp_path / "groups.yaml")).plan())
+    return tmp_path / "kept"
+
+
+def test_one_group_goes_on_without_the_others(host: Host, groups: Path) -> None:
+    host.load(groups.parent / "groups.yaml")
+    whole = host.run()
+    path = written(groups)[-1]
+    assert read(path).time < 3_000_000
+    for name, group in (("reader-1", ["writer-1", "reader-1"]), ("writer-0", ["writer-0", "reader-0"]),
+                        ("alone", ["alone"])):
+        report = host.restore(path, only=[name])
+        assert host.failures == []
+        assert list(report.domains) == group
+        assert [report.domains[each].console for each in group] == [whole.domains[each].console for each in group]
+    assert report.domains["alone"] == replace(whole.domains["alone"], host_seconds=report.domains["alone"].host_seconds)
+
+
+def test_a_group_that_went_on_alone_has_checkpoints_too(host: Host, groups: Path) -> None:
+    first = written(groups)[-1]
+    plan = read(first).only(["writer-0"])
+    other = replace(plan.plan, checkpoint=CheckpointPlan(500_000, groups / "more", 100))
+    whole = run(other, restore=plan)
+    again = read(written(groups / "more")[-1])
+    assert again.path.name.startswith("groups-writer-0-")  # not to be taken for the whole host's
+    assert facts(resume(again)) == facts(whole)
+
+
 @pytest.mark.ray
 def test_ray_takes_them_and_goes_on_from_them(ray_started: None, configs: Path, tmp_path: Path) -> None:
     """With a PV and a PVH guest, from either runtime to the other."""
