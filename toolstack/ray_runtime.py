@@ -4,6 +4,7 @@ Ray places and starts the actors, brings their output here and says when one is 
 through shared memory: see `toolstack.actors` and `domains.baton`.
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,10 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
-from toolstack.actors import DomainActor, HypervisorActor, Keep, Result
+from toolstack.actors import Attachment, DomainActor, HypervisorActor, Keep, Result
 from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
-from toolstack.plan import DomainPlan, HostPlan
+from toolstack.plan import ActorPlan, DomainPlan, HostPlan
 from toolstack.ray_cluster import cluster
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
 from toolstack.ray_outside import RemoteHost
@@ -35,6 +36,8 @@ from toolstack.trace import Stream, write_trace
 
 _CONCURRENCY = 8
 """Calls that an actor serves at once: two that last as long as the run, the rest for who asks it for something."""
+_AT_ONCE = 4
+"""Actors that start at the same time on each processor: hundreds at once would only be in each other's way."""
 _TICK = 0.1
 _GRACE = 5.0
 """Seconds that the actors may take to see that the run is over, before they are killed."""
@@ -68,6 +71,7 @@ class _Session:
             domain.domid: [] if self._saved is None else console_lines(self._saved.domain(domain.domid))
             for domain in plan.domains}
         self._results: dict[int, Result] = {}
+        self._actor: Any = None
         self._hypervisor: Any = None
         self._actors: list[Any] = []
         """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
@@ -92,21 +96,21 @@ class _Session:
         plan = self._plan
         # They share memory, so they are all on one machine.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE, scheduling_strategy=here)
-        # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
+        self._actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE,
+                                 scheduling_strategy=here)
+        # Processes start side by side; what one needs of another comes later.
+        self._hypervisor = self._actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
             plan, self._keep, self._saved)
-        for planned in plan.actors:
-            name = domain_name(plan.name, planned.name)
-            self._actors.append(actor(DomainActor).options(name=name).remote())
-        attachment, saved = self._get(self._hypervisor.attachment.remote()), self._saved
-        attaching = {}
-        for index, started in enumerate(self._actors):
-            domids = plan.actors[index].domids
-            parts = None if saved is None else {domid: saved.domain(domid) for domid in domids}
-            attaching[started.attach.remote(plan, index + 1, attachment, self._keep, parts)] = len(domids)
-        loaded = 0
-        while attaching:
+        window = _AT_ONCE * (os.cpu_count() or 1)
+        for planned in plan.actors[:window]:
+            self._begin(planned)
+        attachment = self._get(self._hypervisor.attachment.remote())
+        attaching: dict[Any, int] = {}
+        begun = loaded = 0
+        while loaded < len(plan.domains):
+            while begun < len(plan.actors) and len(attaching) < window:
+                attaching[self._attach(begun, attachment)] = len(plan.actors[begun].domids)
+                begun += 1
             ready, _ = ray.wait(list(attaching), num_returns=1, timeout=_TICK)
             if ready:
                 ready, _ = ray.wait(list(attaching), num_returns=len(attaching), timeout=0)
@@ -116,6 +120,18 @@ class _Session:
             self._options.starting(loaded, len(plan.domains))
             if self._options.stop.requested:
                 raise KeyboardInterrupt
+
+    def _begin(self, planned: ActorPlan) -> None:
+        name = domain_name(self._plan.name, planned.name)
+        self._actors.append(self._actor(DomainActor).options(name=name).remote())
+
+    def _attach(self, index: int, attachment: Attachment) -> Any:
+        """Have actor number `index` load its domains; starts it where that has not been done."""
+        planned, saved = self._plan.actors[index], self._saved
+        if index == len(self._actors):
+            self._begin(planned)
+        parts = None if saved is None else {domid: saved.domain(domid) for domid in planned.domids}
+        return self._actors[index].attach.remote(self._plan, index + 1, attachment, self._keep, parts)
 
     def _get(self, references: Any) -> Any:
         try:
