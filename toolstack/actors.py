@@ -5,26 +5,25 @@ nothing is left behind whoever dies.  A domain actor attaches to it, loads its d
 baton round.  Ray carries none of that: it places, starts and supervises the actors, and carries what they print.
 """
 
+import ctypes
 import mmap
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
-from domains.fast_path import load_fast_path
-from domains.native import BlockMeter
 from domains.runner import Outcome, Runner, vcpus_of
 from domains.seat import HYPERVISOR, BatonTable, Task
-from domains.selfcheck import selfcheck
+from domains.selfcheck import proven_meter
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
+from toolstack.actor_io import ActorIo, Output
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
 from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
@@ -54,67 +53,23 @@ class Attachment:
     boot: int
 
 
+@dataclass(frozen=True)
+class Keep:
+    """What an actor does with what it sees, beside giving it back."""
+
+    trace: bool = False
+    """Keep the trace."""
+    logs: bool = False
+    """Print consoles, and the hypervisor's log, to standard output, which is the log of the actor's Ray worker."""
+    metrics: bool = False
+    """Tell Ray's metrics how much the domains do (`toolstack.ray_metrics`)."""
+
+
 class Result(NamedTuple):
     """What a domain actor gives back for each domain: its report, and its part of the trace where that is kept."""
 
     report: DomainReport
     pieces: list[bytes]
-
-
-class Output:
-    """Lines that wait to be fetched, from the thread that runs guests to the one that Ray calls."""
-
-    def __init__(self) -> None:
-        self._lines: list[tuple[int, str]] = []
-        self._ready = threading.Condition()
-        self._closed = False
-
-    def put(self, domid: int, text: str) -> None:
-        """Add a line of `domid`'s console, or of the hypervisor's log where that is -1."""
-        with self._ready:
-            self._lines.append((domid, text))
-            self._ready.notify()
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        with self._ready:
-            self._closed = True
-            self._ready.notify()
-
-    def take(self) -> list[tuple[int, str]] | None:
-        """Wait for lines, and take all there are; None after the last."""
-        with self._ready:
-            while not self._lines and not self._closed:
-                self._ready.wait()
-            lines, self._lines = self._lines, []
-            return lines or None
-
-
-class ActorIo:
-    """The output of the hypervisor in an actor: everything goes to `output`."""
-
-    LOG = -1
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self.consoles: dict[int, Console] = {}
-        self.details: dict[int, str] = {}
-
-    def log(self, text: str) -> None:
-        self._output.put(self.LOG, text)
-
-    def console(self, domid: Domid, data: bytes) -> None:
-        for line in self.consoles.setdefault(domid, Console()).feed(data):
-            self._output.put(domid, line)
-
-    def ended(self, domid: Domid, reason: int, detail: str) -> None:
-        self.details[domid] = detail
-        self.flush(domid)
-
-    def flush(self, domid: int) -> None:
-        """Show an unfinished last line."""
-        for line in self.consoles.setdefault(domid, Console()).flush():
-            self._output.put(domid, line)
 
 
 def buffer_size(plan: HostPlan) -> int:
@@ -123,16 +78,31 @@ def buffer_size(plan: HostPlan) -> int:
     return size + -size % PAGE_SIZE
 
 
+_SMALL = 32 << 20
+"""Bytes of a guest that has little code."""
+_PR_SET_THP_DISABLE = 41
+
+
+def without_huge_pages() -> None:
+    """Have this process's memory in plain pages from now on.
+
+    An engine asks for huge ones for the code that it makes, 2 MiB at a time, of which a small guest's fills a tenth.
+    It makes guests with much code faster.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)  # where the system refuses, it only costs memory
+
+
 class _Member:
     """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
 
-    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, trace: bool) -> None:
+    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, keep: Keep) -> None:
         memory = mmap.mmap(file, buffer_size(plan))
         self._plan, self._me = plan, me
         self.output = Output()
-        self.io = ActorIo(self.output)
+        labels = {domain.domid: f"{domain.name} |" for domain in plan.domains} | {ActorIo.LOG: "(XEN)"}
+        self.io = ActorIo(self.output, labels if keep.logs else None)
         self.pieces: dict[int, list[bytes]] = {}
-        sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
+        sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if keep.trace else None
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
         table = BatonTable(view[size:], len(plan.actors) + 1)
@@ -157,18 +127,18 @@ class _Member:
 class HypervisorActor(_Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
-    def __init__(self, plan: HostPlan, trace: bool = False, saved: Checkpoint | None = None) -> None:
+    def __init__(self, plan: HostPlan, keep: Keep = Keep(), saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
-        self._saved, self._trace = saved, trace
+        self._saved, self._keep = saved, keep
         self._failure: CheckpointError | None = None
         try:
-            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=trace)
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=keep.trace)
         except CheckpointError as error:  # who raised it here would be one of Ray's that died
             self._failure = error
             return
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, trace)
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep)
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
         if saved is None:
@@ -196,12 +166,21 @@ class HypervisorActor(_Member):
             if self._saved is None:
                 start_domains(self.hv, self._plan)
             keeper = Checkpointer(hv, self._plan, self._file, lambda: complete_parts(hv, self._plan, self.io, ask()),
-                                  traced=self._trace)
+                                  traced=self._keep.trace)
             keeper.begin(self._saved)
             self._jobs.begin()
-            return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
+            with self._published():
+                return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
         finally:
             self._leave()
+
+    def _published(self) -> AbstractContextManager[object]:
+        """Ray's metrics follow the tables meanwhile, where they are wanted."""
+        if not self._keep.metrics:
+            return nullcontext()
+        from toolstack.ray_metrics import published  # only here: the other actors need none of it
+
+        return published(self._plan, self.hv, self.batons)
 
     def stop(self) -> None:
         """End the run after the current slice."""
@@ -244,10 +223,9 @@ class DomainActor(_Member):
     """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
     def __init__(self) -> None:
-        self._meter = BlockMeter(load_fast_path())
-        selfcheck(self._meter)
+        self._meter = proven_meter()
 
-    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False,
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, keep: Keep = Keep(),
                parts: Mapping[int, DomainPart] | None = None) -> None:
         """Map the host's memory, and load the domains of actor number `me` - 1 of the plan, or restore them.
 
@@ -255,10 +233,12 @@ class DomainActor(_Member):
         """
         try:
             self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
-            super().__init__(plan, self._file, me, attachment.boot, trace)
+            super().__init__(plan, self._file, me, attachment.boot, keep)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
+        if max(domain.memory for domain in self._domains) <= _SMALL:
+            without_huge_pages()
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
             if parts is None:
