@@ -27,7 +27,7 @@ DomainPart = Mapping[str, Any]
 
 
 class Output(Protocol):
-    """What an output of a host keeps (`toolstack.local.LocalIo`, `toolstack.actors.ActorIo`)."""
+    """What an output of a host keeps (`toolstack.local.LocalIo`, `toolstack.actor_io.ActorIo`)."""
 
     consoles: dict[int, Console]
     details: dict[int, str]
