@@ -168,13 +168,8 @@ static void loosen(struct fast_path *f) {
     if (f->loosened[f->domid])
         return;
     u64 when = f->loosened[f->domid] = f->local_time[f->row] + f->latency;
-    if (!*f->alone || when >= *f->horizon)
-        return;
-    *f->horizon = when;
-    if (when < f->slice_end) {
-        f->slice_end = when;
-        f->touched = 1;
-    }
+    if (*f->alone && when < *f->horizon)
+        *f->horizon = when;
 }
 
 static int unmap_grant(void *uc, struct fast_path *f, u64 argument) {

@@ -33,7 +33,7 @@ from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
-from hypervisor.rounds import LATENCY, Rounds
+from hypervisor.rounds import Rounds
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
 from hypervisor.trace import Trace
@@ -63,7 +63,7 @@ class Hypervisor:
         self.host = table(HostTable)
         self.domains, self.vcpus = table(DomainTable), table(VcpuTable)
         self.trace = Trace(trace_sink)
-        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable), horizon=self.host.horizon)
+        self.sched = Scheduler(self.domains, self.vcpus, QUANTUM, table(WatchdogTable))
         heap = Heap(self.arena, table(FrameTable), table(HeapTable), scrub)
         self.frames = Frames(table(FrameTable), heap, self.domains)
         self.memory = Memory(self.arena, self.domains, table(MemoryTable), self.frames,
@@ -85,7 +85,7 @@ class Hypervisor:
         self.grants.mappings.loosened = self.events.ports.loosened = self._loosened
         self.serve_store: Callable[[Domid], None] = lambda domid: None
         """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
-        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self._serve_store)
+        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)
@@ -161,19 +161,7 @@ class Hypervisor:
             self.groups.loosen(domid, self._later())
 
     def _later(self) -> int:
-        """When something takes effect that the current vCPU does to other groups.
-
-        The only group sees to it itself that the round does not go on beyond that.
-        """
-        current = self.sched.current
-        time = (0 if current is None else self.vcpus.local_time[current]) + LATENCY
-        if self.host.alone[0] and time < self.host.horizon[0]:
-            self.host.horizon[0] = time
-            self.sched.end_by(time)
-        return time
-
-    def _serve_store(self, domid: Domid) -> None:
-        self.serve_store(domid)
+        return self.rounds.later(self.sched.current)
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""

@@ -1,16 +1,20 @@
 """Rounds: how sharing groups run at the same time, and the result is that of one after the other.
 
-In a round every group runs for itself, up to the *horizon*, wherever and whenever the host likes: nothing that it does
-touches another group.  What concerns several groups takes effect `LATENCY` after it was asked for: domains that ended
-are buried, the store serves who asked, groups join and split.  No round is longer than that, and none goes beyond the
-next such event, so when one is due all groups stand still at its time.  Then it is done, in order of time and domid.
+In a round every group runs for itself, wherever and whenever the host likes: nothing that it does touches another
+group.  It begins slices of its vCPUs as long as they are due before the *horizon*.  What concerns several groups takes
+effect `LATENCY` after it was asked for: domains that ended are buried, the store serves who asked, groups join and
+split.  No round is longer than that, and none goes beyond the next such event, so when one is due all groups stand
+still.  Then it is done, in order of time and domid.
 
 So a run is a function of its configuration, on any number of processors, in any number of processes; and what one group
 sees does not depend on what others do, or on whether they are there.  (In the terms of the literature this is a
-conservative parallel simulation with a fixed lookahead.)  A group that is the only one has no need of short rounds.
+conservative parallel simulation with a fixed lookahead.)  A slice that has begun goes on beyond the horizon: rounds do
+not decide who of a group runs when, so it does not matter where they end.  A group that is the only one has no need of
+short rounds.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy
 
@@ -28,17 +32,22 @@ HOST_WINDOW = 5_000_000
 _HOST_ROW = VcpuRow(0)
 
 
+class ServesStore(Protocol):
+    serve_store: Callable[[Domid], None]
+    """Has the store look at a domain's ring."""
+
+
 class Rounds:
     """The rounds of one host.  Its methods are for whoever holds still all vCPUs.
 
-    `bury(domid)` finishes a domain whose own things are gone, `serve_store(domid)` has the store look at a domain's
-    ring; both act at the time in the local time of domain 0's vCPU row.
+    `bury(domid)` finishes a domain whose own things are gone.  It and the store act at the time in the local time of
+    domain 0's vCPU row.
     """
 
     def __init__(self, host: HostTable, domains: DomainTable, vcpus: VcpuTable, groups: Groups,
-                 bury: Callable[[Domid], None], serve_store: Callable[[Domid], None]) -> None:
+                 bury: Callable[[Domid], None], store: ServesStore) -> None:
         self._host, self._domains, self._vcpus, self._groups = host, domains, vcpus, groups
-        self._bury, self._serve_store = bury, serve_store
+        self._bury, self._store = bury, store
 
     def end(self, now: int | None = None) -> None:
         """All groups are at the horizon, or have not begun: do what is due.  `now` is the host's time, as in `next`."""
@@ -48,7 +57,7 @@ class Rounds:
         for domid in self._due(groups.table.ended):
             self._bury(domid)
         for domid in self._due(groups.table.store):
-            self._serve_store(domid)
+            self._store.serve_store(domid)
         changed = groups.regroup(now, now + LATENCY)
         alone = groups.living() <= 1
         if changed or alone != host.alone[0] or not host.round[0]:
@@ -62,10 +71,22 @@ class Rounds:
         if first == event == NEVER:
             return False
         if now is None:
-            self._host.horizon[0] = min(event, first + (ALONE if self._host.alone[0] else LATENCY))
+            mark = self._host.mark[0]  # a checkpoint is taken where everybody has come to it
+            self._host.horizon[0] = min(event, first + (ALONE if self._host.alone[0] else LATENCY),
+                                        mark if mark > first else NEVER)
         else:
             self._host.horizon[0] = max(min(first, event), now) + HOST_WINDOW
         return True
+
+    def later(self, row: VcpuRow | None) -> int:
+        """When something takes effect that the running vCPU at `row` does to other groups; none runs before the start.
+
+        The only group sees to it itself that the round does not go on beyond that.
+        """
+        time = (0 if row is None else self._vcpus.local_time[row]) + LATENCY
+        if self._host.alone[0] and time < self._host.horizon[0]:
+            self._host.horizon[0] = time
+        return time
 
     def active(self) -> list[VcpuRow]:
         """The vCPUs that have something to do in the round, in order."""

@@ -4,7 +4,7 @@ The rule.  Every vCPU has a processor and a time of its own, `local_time`; only 
 each could run next: a runnable vCPU at its local time, one that waits at its first timer, NEVER where only an event
 can wake it, where it is down or paused, and while it runs.  Next comes the vCPU with the smallest `due`, the lowest
 row of several: the one that is furthest behind.  It runs until it blocks, until its own next timer, or until it is a
-quantum ahead of the next vCPU, but for no more than 10 ms.  So no two vCPUs that can run are further apart than a
+quantum ahead of the next vCPU, but for no more than 2 ms.  So no two vCPUs that can run are further apart than a
 quantum, and when all wait, time jumps to the first timer.  An event reaches a waiting vCPU at its sender's time, or at
 its own if that is later.  A vCPU that yields, or spins with PAUSE, goes behind the next one that is runnable.
 
@@ -12,10 +12,10 @@ All of this is a function of the tables, so it is the same in one process and in
 group in one process.  Where time is the host's, the caller stores it in `local_time` after each exit and starts vCPUs
 with it; nothing else differs, except that a `due` in the future is to be slept for.
 
-Groups run in rounds (`hypervisor.rounds`): no slice goes beyond `horizon`, where the round ends.
+Groups run in rounds (`hypervisor.rounds`): no slice begins at the horizon or later.  One that has begun goes on beyond
+it, so that rounds, which others have a part in, change nothing about who of a group runs when.
 """
 
-from array import array
 from collections.abc import Callable, Sequence
 
 from abi.sched import ShutdownReason
@@ -26,7 +26,7 @@ from hypervisor.tables import DomainState, DomainTable, RunState, VcpuTable
 from hypervisor.vcpu_timer import PERIODIC, POLL, SINGLESHOT, TYPING, WATCHDOG, VcpuTimers
 from hypervisor.watchdog import WatchdogTable
 
-MAX_SLICE = 10_000_000
+MAX_SLICE = 2_000_000
 """Nanoseconds: the longest that a vCPU runs without a look at the world."""
 SHUTDOWN_CODE_INVALID = 0xFF
 """In `domains.shutdown_code`: none was given yet."""
@@ -45,10 +45,9 @@ class Scheduler:
     """
 
     def __init__(self, domains: DomainTable, vcpus: VcpuTable, quantum: int, watchdogs: WatchdogTable | None = None,
-                 rows: Sequence[int] | None = None, horizon: "memoryview[int] | None" = None) -> None:
+                 rows: Sequence[int] | None = None) -> None:
         self.domains, self.vcpus, self.quantum = domains, vcpus, quantum
         self.watchdogs = WatchdogTable.private(domains.rows) if watchdogs is None else watchdogs
-        self._horizon = memoryview(array("Q", [NEVER])) if horizon is None else horizon
         self.timers = VcpuTimers(vcpus, self.watchdogs)
         self.runstates = Runstates(vcpus)
         self.current: VcpuRow | None = None
@@ -140,8 +139,6 @@ class Scheduler:
         end = (other if other > now else now) + self.quantum
         if end > now + MAX_SLICE:
             end = now + MAX_SLICE
-        if end > self._horizon[0]:
-            end = self._horizon[0]
         self.slice_end = timer if timer < end else end
 
     def preempt(self, row: VcpuRow) -> None:
@@ -192,12 +189,6 @@ class Scheduler:
         if self._runstate[row] == _RUNNING:
             self._change(row, _RUNNABLE, self._local_time[row])
             self._due[row] = self._local_time[row] = until
-            self.changed = True
-
-    def end_by(self, time: int) -> None:
-        """The round ends at `time`: the current slice does not go beyond it."""
-        if time < self.slice_end:
-            self.slice_end = time
             self.changed = True
 
     # What happens to others.

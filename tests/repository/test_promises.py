@@ -16,7 +16,15 @@ from experiments.microbench import EXPERIMENTS
 from experiments.publish import BEGIN, END
 from hypervisor import event_channel_op, grant_table_op, hvm_op, memory_op, memory_x86
 from hypervisor.hypercalls import ROWS, missing
-from toolstack.config import ClockConfig, DomainConfig, ExpectConfig, HostConfig, InputConfig, MachineConfig
+from toolstack.config import (
+    ClockConfig,
+    DomainConfig,
+    ExpectConfig,
+    HostConfig,
+    InputConfig,
+    MachineConfig,
+    RayConfig,
+)
 from toolstack.load import load
 
 LIMITATIONS = (ROOT / "LIMITATIONS.md").read_text()
@@ -72,9 +80,9 @@ def test_every_configuration_can_be_built(file: Path) -> None:
 
 def test_every_key_of_a_configuration_is_documented() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
-    models = {"": DomainConfig, "clock.": ClockConfig, "machine.": MachineConfig}
+    models = {"": DomainConfig, "clock.": ClockConfig, "machine.": MachineConfig, "ray.": RayConfig}
     keys = {f"{place}{key}" for place, model in models.items() for key in model.model_fields}
-    keys |= {key for key in HostConfig.model_fields if key not in ("clock", "machine")}
+    keys |= {key for key in HostConfig.model_fields if key not in ("clock", "machine", "ray")}
     keys |= {*ExpectConfig.model_fields, *InputConfig.model_fields}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 

@@ -47,7 +47,7 @@ def complaint(capsys, *arguments, status=HOST_FAILED):
 
 def test_the_newest_is_taken_from_a_folder(kept):
     times = [read(path).time for path in written(kept)]
-    assert len(times) == 3
+    assert len(times) == 4
     assert times == sorted(times, reverse=True)
     assert read(kept).time == times[0]
     assert read(written(kept)[1]).time == times[1]

@@ -72,7 +72,12 @@ class Guest:
         self.hv.arena.u32[self.page + OFFSET[name] >> 2] = value & 0xFFFFFFFF
 
     def notify(self):
+        """Tell the store, and wait until it has looked."""
         self.hv.events.send(self.domid, self.port)
+        store = self.hv.groups.table.store
+        if store[self.domid]:
+            store[self.domid] = 0
+            self.hv.serve_store(self.domid)
 
     @property
     def pending(self):

@@ -149,7 +149,7 @@ def test_a_group_moves_to_a_host_where_others_live(machine: Callable[[], Machine
 
     def send_ahead() -> None:
         sent.append(copy_ranges(source.view, target.view, scan.scan()))
-        source.hv.host.mark[0] += 500_000
+        source.hv.host.mark[0] += 250_000
         if len(sent) == 5:
             copy_ranges(source.view, target.view, source.held(HOST))
             target.receive({domid: source.part(domid) for domid in moved})
