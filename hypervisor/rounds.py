@@ -47,7 +47,7 @@ class Rounds:
         self._vcpus.local_time[_HOST_ROW] = max(self._vcpus.local_time[_HOST_ROW], self._reached())
         happened = self._bury_all() | self._serve_all() | self._groups.regroup() | (not host.window[0])
         if happened:
-            self._look_round()
+            self.look_round()
         most = LONGEST if self._host.alone[0] else max(SHORTEST, LONGEST * _MANY // max(_MANY, self._groups.living()))
         host.window[0] = SHORTEST if happened else min(2 * host.window[0], most)
 
@@ -74,7 +74,8 @@ class Rounds:
         latest = int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
         return min(self._host.horizon[0], latest)
 
-    def _look_round(self) -> None:
+    def look_round(self) -> None:
+        """The groups are others."""
         self._host.topology[0] += 1
         self._host.alone[0] = self._groups.living() <= 1
 
@@ -91,6 +92,6 @@ class Rounds:
         store = self._groups.table.store
         asked = numpy.flatnonzero(numpy.frombuffer(store, numpy.uint64)).tolist()
         for _, domid in sorted((store[domid], domid) for domid in asked):
-            store[domid] = 0
             self._serve_store(Domid(domid))
+            store[domid] = 0  # not before: who dies in between has it served again
         return bool(asked)

@@ -24,7 +24,6 @@ from domains.selfcheck import selfcheck
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
-from hypervisor.tables import DomainState
 from toolstack.console import Console
 from toolstack.errors import HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
@@ -190,14 +189,18 @@ class HypervisorActor(_Member):
             self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
 
     def _bury(self, process: int) -> None:
-        """Crash the domains of process `process` that had not ended."""
-        actor = self._plan.actors[process - 1]
-        others = len(actor.domids) - 1
-        reason = "the domain's actor died" if not others else \
-            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
-        for domid in actor.domids:
-            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-                self.hv.crash(Domid(domid), reason)
+        """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
+        tables half changed, too, and nobody may run before that is put right.
+        """
+        dead = {process, *self.baton.dead()}
+        lost: dict[Domid, str] = {}
+        for each in sorted(dead):
+            actor = self._plan.actors[each - 1]
+            others = len(actor.domids) - 1
+            reason = "the domain's actor died" if not others else \
+                f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
+            lost |= {Domid(domid): reason for domid in actor.domids}
+        self.hv.lose(lost)
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
