@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy
 
 from abi.grant_table import GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GTF_reading, GTF_writing
-from abi.types import NEVER, Domid, Mfn, VcpuRow
+from abi.types import NEVER, Domid, Mfn, Port, VcpuRow
 from grants.interfaces import P2mType
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable
@@ -187,8 +187,8 @@ def _vcpus(hv: Hypervisor) -> Iterator[str]:
                 yield f"a vCPU of domain {domid} waits for a timer that nobody will look at"
             if state != RunState.BLOCKED and vcpus.poll_port[row]:
                 yield f"a vCPU of domain {domid} is awake and polls"
-            polled = vcpus.poll_port[row]
-            if state == RunState.BLOCKED and polled > 0 and hv.events.is_pending(domid, polled):  # type: ignore[arg-type]
+            polled = Port(vcpus.poll_port[row])
+            if state == RunState.BLOCKED and polled > 0 and hv.events.is_pending(domid, polled):
                 yield f"a vCPU of domain {domid} polls port {polled}, which is pending, and sleeps"
             times = vcpus.time_running[row] + vcpus.time_runnable[row] + vcpus.time_blocked[row] \
                 + vcpus.time_offline[row]

@@ -80,6 +80,10 @@ class Heap:
         """Free frames outside the pool that a domain may have."""
         return self._table.free[self._row(domid)]
 
+    def is_whole(self, domid: Domid) -> bool:
+        """Whether all of a domain's heap outside the pool is free."""
+        return self._table.free[domid] == self._table.frames[domid]
+
     def _row(self, domid: Domid) -> int:
         return domid if domid < self._table.rows and self._table.frames[domid] else 0
 

@@ -183,6 +183,10 @@ class HypervisorActor(_Member):
         """End the run after the current slice."""
         self.hv.host.stop[0] = 1
 
+    def close(self) -> None:
+        """Give the memory's file up, where the process goes on without it."""
+        os.close(self._file)
+
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
@@ -223,9 +227,9 @@ class HypervisorActor(_Member):
 class DomainActor(_Member):
     """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
-    def __init__(self) -> None:
-        self._meter = BlockMeter(load_fast_path())
-        selfcheck(self._meter)
+    def __init__(self, meter: BlockMeter | None = None) -> None:
+        self.meter = BlockMeter(load_fast_path()) if meter is None else meter
+        selfcheck(self.meter)
 
     def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
         """Map the host's memory, and load the domains of actor number `me` - 1 of the plan.
@@ -240,7 +244,7 @@ class DomainActor(_Member):
         self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
-            self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
+            self._vcpus |= build_domain(self.hv, plan.name, domain, self.meter)
 
     def run(self) -> list[Result]:
         """Take turns until the run has ended."""

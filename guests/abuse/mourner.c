@@ -1,6 +1,6 @@
 /* A crowd whose members may be killed at any time: who is left goes on, and finds nothing wrong.
  *
- * Command line: first=<domid of replica 0> count=<replicas, 2 to 8> index=<own, from 0> questions=<100>
+ * Command line: first=<domid of replica 0> count=<replicas, 2 to 8> index=<own, from 0> questions=<100> pause=<0 us>
  *
  * Of each two, the one with the lower index asks and the other answers.  A question is a page granted for it and a port
  * made for it: who answers maps the page, adds up what is in it, unmaps it, binds the port and closes its end.  Who asks
@@ -180,7 +180,7 @@ static void part(struct peer *peer) {
 int main(void) {
     struct crowd crowd = crowd_from_args(2, MOST);
     uint32_t questions = (uint32_t)arg_number("questions", 100);
-    uint64_t limit = monotonic_ns() + SECOND;
+    uint64_t limit = monotonic_ns() + SECOND, pause = arg_number("pause", 0) * MICROSECOND;
     count = crowd.count;
     for (unsigned int i = 0; i < count; i++) {
         peers[i].domid = crowd_domid(&crowd, i);
@@ -196,10 +196,13 @@ int main(void) {
         peers[i].present = peers[i].page->joined;
     }
     printf("mourner: begins\n");
-    for (uint32_t question = 1; question <= questions; question++)
+    for (uint32_t question = 1; question <= questions; question++) {
         for (unsigned int i = crowd.index + 1; i < count; i++)
             if (peers[i].present && !peers[i].gone)
                 ask(&peers[i], question);
+        if (pause)
+            sleep_ns(pause);
+    }
     say_done(false);
     while (!all_done(true))
         sleep_ns(MILLISECOND);
