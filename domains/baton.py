@@ -222,7 +222,7 @@ class Baton:
 
 
 def _alive(pid: int) -> bool:
-    """Whether any thread of a process can still write to the memory.  Its first thread may be gone before the others."""
+    """Whether any thread of a process can still write to the memory; the first may be gone before the others."""
     if not pid:
         return False
     try:

@@ -3,7 +3,7 @@
     python -m experiments.kill --count 300
     python -m experiments.kill --seconds 120 --seed 7
 
-In each run four domains in three or four processes ask each other questions over granted pages and event channels made
+In each run four domains in three or four processes, of one sharing group or two, ask each other questions over granted pages and event channels made
 for each question (`guests/abuse/mourner.c`).  Some of the processes are killed: at any instant, several at once, before
 a random write of the native front, of a hypercall in Python, of the end of a round.  After each death, and at the end,
 everything in the host's tables is counted anew by other code than that which repairs (`experiments.kill_invariants`),
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,27 @@ from toolstack.load import from_data
 from toolstack.plan import HostPlan
 
 DOMAINS, QUESTIONS = 4, 100
-_WRITES = 9000
+_WRITES = 5000
 """Of the native front in a run, about."""
 
 
 def plans() -> list[HostPlan]:
-    """A process for each domain; and one that has two.  Raises ConfigError."""
-    found = []
-    for together in (1, 2):
-        domains: dict[str, Any] = {}
-        for index in range(DOMAINS):
-            domain: dict[str, Any] = {
-                "kernel": "abuse/mourner", "memory": "8MiB",
-                "cmdline": f"first=1 count={DOMAINS} index={index} questions={QUESTIONS} pause=300"}
-            if index < together:
-                domain["placement"] = {"actor": "first"}
-            domains[f"d{index}"] = domain
-        found.append(from_data({"domains": domains}, Path.cwd(), name="kill").plan())
-    return found
+    """Hosts: a crowd with a process for each domain; with one that has two; two crowds, which run at the same time, with
+    and without a process that has a domain of each.  Raises ConfigError.
+    """
+    return [_plan(crowd, together) for crowd in (DOMAINS, DOMAINS // 2) for together in ((), (0, DOMAINS // 2))]
+
+
+def _plan(crowd: int, together: Sequence[int]) -> HostPlan:
+    domains: dict[str, Any] = {}
+    for index in range(DOMAINS):
+        first = index - index % crowd
+        domains[f"d{index}"] = {
+            "kernel": "abuse/mourner", "memory": "8MiB",
+            "cmdline": f"first={first + 1} count={crowd} index={index - first} questions={QUESTIONS} pause=300"}
+        if index in together:
+            domains[f"d{index}"]["placement"] = {"actor": "first"}
+    return from_data({"machine": {"pcpus": 2}, "domains": domains}, Path.cwd(), name="kill").plan()
 
 
 class Killer:
@@ -63,9 +67,8 @@ class Killer:
         kind = list(Kind)[number % len(Kind)]
         actor = DomainActor(BlockMeter(None if kind == Kind.PYTHON else self._front))
         if not self._length:  # how long a run takes in which everybody is killed too late
-            self._length = run(self._plans[0], actor, Kind.INSTANT, dice, 1e9, 1).seconds
-        plan = self._plans[0 if dice.random() < 0.7 else 1]
-        return run(plan, actor, kind, dice, self._length, _WRITES)
+            self._length = run(self._plans[0], actor, Kind.INSTANT, dice, 1e9, 1).seconds * 0.8
+        return run(dice.choice(self._plans), actor, kind, dice, self._length, _WRITES)
 
 
 def main() -> int:

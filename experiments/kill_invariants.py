@@ -169,7 +169,8 @@ def _heaps(hv: Hypervisor) -> Iterator[str]:
             single += range(heaps.pool_unused[row], heaps.pool_end[row])
             if sorted(single) != sorted(pool[row]):
                 yield f"domain {row}'s part of the pool lists {len(single)} frames, and {len(pool[row])} are free"
-        dirty = [mfn for mfn in (*free[row], *pool[row]) if numpy.frombuffer(hv.arena.page(Mfn(mfn)), numpy.uint64).any()]
+        dirty = [mfn for mfn in (*free[row], *pool[row])
+                 if numpy.frombuffer(hv.arena.page(Mfn(mfn)), numpy.uint64).any()]
         if dirty:
             yield f"frame {dirty[0]} is free, and not zero"
 

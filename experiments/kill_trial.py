@@ -167,7 +167,7 @@ def _trap(kind: Kind, dice: random.Random, actor: DomainActor, writes: int) -> C
         call, write = dice.randrange(600), dice.randrange(30)
         return lambda: kill_in_hypercall(call, write)
     if kind == Kind.ROUND:
-        end, write = dice.randrange(8), dice.randrange(60)
+        end, write = dice.randrange(5), dice.randrange(50)
         return lambda: kill_in_round(end, write)
     return lambda: None
 
