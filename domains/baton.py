@@ -197,6 +197,11 @@ class Baton:
                     and not self._holders():
                 self._tell(HYPERVISOR, Task.ROUND)
 
+    def dead(self) -> list[int]:
+        """The processes, but for the hypervisor's, that took part and do not live any more."""
+        pids = self._table.pid
+        return [row for row in range(1, self._table.rows) if pids[row] and not _alive(pids[row])]
+
     def _holders(self) -> list[int]:
         return [row for row in range(self._table.rows) if self._word[row]]
 
@@ -217,10 +222,14 @@ class Baton:
 
 
 def _alive(pid: int) -> bool:
+    """Whether any thread of a process can still write to the memory; the first may be gone before the others."""
     if not pid:
         return False
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] not in "ZX":
+                    return True
     except OSError:
-        return False
+        return os.path.exists(f"/proc/{pid}/task") and _alive(pid)  # a thread ended while we looked
+    return False

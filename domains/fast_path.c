@@ -14,6 +14,12 @@ enum { HOST_WRITE = 1, HOST_READ = 1 << 8, XENHEAP = 2 };
 #define NEVER (~(u64)0)
 #define NO_HANDLE 0xFFFFFFFFu
 
+/* The process may be killed at any instruction.  Most of what it then leaves half done can be told from the rest
+ * (hypervisor/repair.py); where the order of two writes counts, the compiler must keep it. */
+static void in_order(void) {
+    __asm__ volatile("" ::: "memory");
+}
+
 static void stop(void *uc, struct fast_path *f) {
     ((int (*)(void *))f->emu_stop)(uc);
 }
@@ -57,8 +63,6 @@ static void arm_upcall(struct fast_path *f) {
 static void wake(struct fast_path *f, u64 row) {
     if (f->runstate[row] != BLOCKED)
         return;
-    f->poll_port[row] = 0;
-    f->poll_deadline[row] = NEVER;
     u64 at = f->local_time[row], mine = f->local_time[f->row];
     if (mine > at)
         at = f->local_time[row] = mine;
@@ -66,6 +70,9 @@ static void wake(struct fast_path *f, u64 row) {
     f->entered[row] = at;
     f->runstate[row] = RUNNABLE;
     f->due[row] = at;
+    in_order();
+    f->poll_port[row] = 0;
+    f->poll_deadline[row] = NEVER;
     if (at + f->quantum < f->slice_end) {
         f->slice_end = at + f->quantum;
         f->touched = 1;
@@ -110,8 +117,9 @@ static int send(struct fast_path *f, u64 time, u64 argument) {
     record(f, time, EVENT, words, 2);
     int32_t polled = f->poll_port[vcpu];
     if (polled && (polled == (int32_t)peer || polled < 0)) {
-        f->poll_port[vcpu] = 0;
         wake(f, vcpu);
+        in_order();
+        f->poll_port[vcpu] = 0;
     }
     return 1;
 }

@@ -109,5 +109,5 @@ class Upcalls:
         for row in range(first, first + count):
             polled = poll_port[row]
             if polled and (polled == port or polled < 0):
-                poll_port[row] = 0
                 self._wake(VcpuRow(row))
+                poll_port[row] = 0  # not before: who dies here must not leave one that sleeps and polls nothing

@@ -150,6 +150,12 @@ class Frames:
             if not self._refs[mfn]:
                 self._free(mfn, 1)
 
+    def free_unused(self, mfn: Mfn) -> None:
+        """Free a frame that nobody has allocated and nothing refers to, and that was not freed with the last of them:
+        who should have done so died.
+        """
+        self._free(mfn, 1)
+
     def release(self, domid: Domid, first: int, end: int) -> int:
         """Give back the RAM frames of a dead domain in [first, end); returns how many are still referenced."""
         owned = (self._owners[first:end] == domid) & (self._kinds[first:end] == FrameKind.RAM)

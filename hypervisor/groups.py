@@ -122,6 +122,16 @@ class Groups:
                 self.loosen(domid, later)  # what is wished for may leave no link behind
         return bytes(self._leader) != before
 
+    def form_anew(self) -> None:
+        """Somebody died while he joined or split groups: they are what hangs together, as at the end of a round."""
+        states = numpy.frombuffer(self._domains.state, numpy.uint8)
+        known = [Domid(domid) for domid in numpy.flatnonzero(states != DomainState.FREE).tolist() if domid != HOST]
+        leaders = self._leaders()
+        for part in self._components(known):
+            leaders[part] = part[0]
+            for domid in part:
+                self._loosened[domid] = 1
+
     def _join(self, one: int, other: int) -> None:
         if one != other:
             leaders = self._leaders()

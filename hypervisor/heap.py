@@ -80,6 +80,10 @@ class Heap:
         """Free frames outside the pool that a domain may have."""
         return self._table.free[self._row(domid)]
 
+    def is_whole(self, domid: Domid) -> bool:
+        """Whether all of a domain's heap outside the pool is free."""
+        return self._table.free[domid] == self._table.frames[domid]
+
     def _row(self, domid: Domid) -> int:
         return domid if domid < self._table.rows and self._table.frames[domid] else 0
 
@@ -173,6 +177,40 @@ class Heap:
             after, end = end, end + self._extent[end]
             self._unlink(row, after)
         self._link(row, start, end - start)
+
+    # -- making the lists anew, where somebody died while he changed them
+
+    def scrub(self, address: int, size: int) -> None:
+        """Clear memory that is to be free."""
+        self._scrub(address, size)
+
+    def extents(self, row: int) -> list[tuple[int, int]]:
+        """Start and length of each free extent that the lists of a heap lead to, as far as they make sense."""
+        found: list[tuple[int, int]] = []
+        for head in (self._table.small[row], self._table.large[row]):
+            before = 0
+            while head:
+                length = self._extent[head]
+                if self._previous[head] != before or not 0 < length <= self._count - head \
+                        or self._extent[head + length - 1] != length or len(found) > self._table.frames[row]:
+                    return []
+                found.append((head, length))
+                before, head = head, self._next[head]
+        return found
+
+    def relink(self, row: int, extents: list[tuple[int, int]]) -> None:
+        """Let these, start and length of each in ascending order, be the free extents of a heap."""
+        table = self._table
+        table.small[row] = table.large[row] = 0
+        for start, length in reversed(extents):
+            self._link(row, start, length)
+        table.free[row] = sum(length for _, length in extents)
+
+    def relink_pool(self, row: int, frames: list[int]) -> None:
+        """Let these be the frames of a heap's part of the pool that were used and are free."""
+        self._table.pool_free[row] = 0
+        for mfn in reversed(frames):
+            self._next[mfn], self._table.pool_free[row] = self._table.pool_free[row], mfn
 
     def _list(self, length: int) -> "memoryview[int]":
         return self._table.large if length >= LARGE else self._table.small

@@ -3,7 +3,7 @@
 Each process that runs domains of the host has one; whoever holds the baton may use his.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
@@ -33,6 +33,7 @@ from hypervisor.p2m import P2m, P2mTable
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
+from hypervisor.repair import Repair, Wrong
 from hypervisor.rounds import Rounds
 from hypervisor.sched import Scheduler
 from hypervisor.tables import DomainState, DomainTable, GuestKind, VcpuTable
@@ -85,6 +86,8 @@ class Hypervisor:
         self.grants.mappings.loosened = self.events.ports.loosened = self._loosened
         self.serve_store: Callable[[Domid], None] = lambda domid: None
         """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
+        self.recover_store: Callable[[], None] = lambda: None
+        """Has the store put right what somebody left who died while he served it; for who holds still all."""
         self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
@@ -243,13 +246,44 @@ class Hypervisor:
         """
         while self.to_destroy:
             domid = self.to_destroy.pop()
-            self.drain_console(domid)
-            self.console_lines.flush(domid)
-            row = VcpuRow(self.domains.vcpu_base[domid])
-            reason = self.domains.shutdown_code[domid]
-            self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), reason)
+            self._last_words(domid)
             self.release(domid)
-            self.io.ended(domid, reason, self.details.pop(domid, ""))
+            self._tell_end(domid)
+
+    def lose(self, lost: Mapping[Domid, str]) -> Wrong:
+        """The processes that ran these domains died, in the middle of anything: they crash, for the reasons given.
+
+        For who holds still all others.  Gives how much had to be put right for those.
+        """
+        dead = [domid for domid in lost if self.domains.state[domid] != DomainState.FREE]
+        for domid in dead:
+            if self.domains.state[domid] in (DomainState.BUILDING, DomainState.RUNNING):
+                self.crash(domid, lost[domid])
+        ending = [domid for domid in dead if not self.domains.released[domid]]
+        for domid in ending:  # or it had shut down, and died before its things were taken from it
+            self._last_words(domid)
+            self.domains.released[domid] = 1
+        self.to_destroy = [domid for domid in self.to_destroy if domid not in dead]
+        wrong = Repair(self.state, self.frames, self.memory.p2m, self.groups, self.sched.timers,
+                       self.sched.wake).run(dead)
+        for domid in ending:
+            self._tell_end(domid)
+        for domid in dead:  # others hear of it as of any end
+            if self.domains.state[domid] != DomainState.DEAD and not self.groups.table.ended[domid]:
+                self.groups.table.ended[domid] = self._later()
+        self.recover_store()
+        self.rounds.look_round()
+        return wrong
+
+    def _last_words(self, domid: Domid) -> None:
+        """Show what a domain that has shut down still had to say."""
+        self.drain_console(domid)
+        self.console_lines.flush(domid)
+        row = VcpuRow(self.domains.vcpu_base[domid])
+        self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), self.domains.shutdown_code[domid])
+
+    def _tell_end(self, domid: Domid) -> None:
+        self.io.ended(domid, self.domains.shutdown_code[domid], self.details.pop(domid, ""))
 
     def destroy(self, domid: Domid) -> None:
         """Take everything from a domain that does not run any more, at once; for who holds still all others."""
@@ -269,10 +303,10 @@ class Hypervisor:
         self.memory.free_domain(domid)
 
     def _bury(self, domid: Domid) -> None:
-        """The end of a released domain, which everybody may know."""
-        self.domains.state[domid] = DomainState.DEAD
+        """The end of a released domain, which everybody may know.  Who dies while he does it is followed by another."""
         for tell in self.destroyed:
             tell(domid)
+        self.domains.state[domid] = DomainState.DEAD
         self.host.alive[0] -= self.domains.awaited[domid]
 
     # -- wiring

@@ -54,15 +54,14 @@ class Rounds:
         host, groups = self._host, self._groups
         now = max(self._vcpus.local_time[_HOST_ROW], self._reached() if now is None else now)
         self._vcpus.local_time[_HOST_ROW] = now
-        for domid in self._due(groups.table.ended):
-            self._bury(domid)
-        for domid in self._due(groups.table.store):
-            self._store.serve_store(domid)
+        for column, act in ((groups.table.ended, self._bury), (groups.table.store, self._store.serve_store)):
+            for domid in self._due(column):
+                act(domid)
+                column[domid] = 0  # not before: who dies in between has it done again
         changed = groups.regroup(now, now + LATENCY)
         alone = groups.living() <= 1
         if changed or alone != host.alone[0] or not host.round[0]:
-            host.topology[0] += 1
-            host.alone[0] = alone
+            self.look_round()
         host.round[0] += 1
 
     def next(self, now: int | None = None) -> bool:
@@ -101,11 +100,13 @@ class Rounds:
             return self._host.horizon[0]
         return int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
 
+    def look_round(self) -> None:
+        """The groups are others."""
+        self._host.topology[0] += 1
+        self._host.alone[0] = self._groups.living() <= 1
+
     def _due(self, column: "memoryview[int]") -> list[Domid]:
-        """The domains whose time in `column` has come, in order of that time; it is taken out."""
+        """The domains whose time in `column` has come, in order of that time."""
         times = numpy.frombuffer(column, numpy.uint64)
         found = numpy.flatnonzero((times != 0) & (times <= self._vcpus.local_time[_HOST_ROW])).tolist()
-        ordered = sorted((column[domid], domid) for domid in found)
-        for _, domid in ordered:
-            column[domid] = 0
-        return [Domid(domid) for _, domid in ordered]
+        return [Domid(domid) for _, domid in sorted((column[domid], domid) for domid in found)]

@@ -200,18 +200,20 @@ class Scheduler:
             self._unblock(row, 0 if current is None else self._local_time[current])
 
     def _unblock(self, row: VcpuRow, now: int) -> None:
-        self._poll_port[row] = 0
-        self._poll_deadline[row] = NEVER
+        # What it polls is forgotten last: whoever dies in between leaves one that is awake, or one that can be woken.
         at = self._local_time[row]
         if now > at:
             at = self._local_time[row] = now
-        if self._paused[row]:
+        paused = self._paused[row]
+        if paused:
             self._change(row, _OFFLINE, at)
-            return
-        self._time_blocked[row] += at - self._entered[row]
-        self._entered[row], self._runstate[row] = at, _RUNNABLE
-        self._due[row] = at
-        if at + self.quantum < self.slice_end:
+        else:
+            self._time_blocked[row] += at - self._entered[row]
+            self._entered[row], self._runstate[row] = at, _RUNNABLE
+            self._due[row] = at
+        self._poll_port[row] = 0
+        self._poll_deadline[row] = NEVER
+        if at + self.quantum < self.slice_end and not paused:
             self._make_room(at)
 
     def _make_room(self, due: int) -> None:

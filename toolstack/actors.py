@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
+from domains.native import BlockMeter
 from domains.runner import Outcome, Runner, vcpus_of
 from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import proven_meter
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
-from hypervisor.tables import DomainState
 from toolstack.actor_io import ActorIo, Output
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
@@ -186,20 +186,28 @@ class HypervisorActor(_Member):
         """End the run after the current slice."""
         self.hv.host.stop[0] = 1
 
+    def close(self) -> None:
+        """Give the memory's file up, where the process goes on without it."""
+        os.close(self._file)
+
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
             self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
 
     def _bury(self, process: int) -> None:
-        """Crash the domains of process `process` that had not ended."""
-        actor = self._plan.actors[process - 1]
-        others = len(actor.domids) - 1
-        reason = "the domain's actor died" if not others else \
-            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
-        for domid in actor.domids:
-            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-                self.hv.crash(Domid(domid), reason)
+        """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
+        tables half changed, too, and nobody may run before that is put right.
+        """
+        dead = {process, *self.baton.dead()}
+        lost: dict[Domid, str] = {}
+        for each in sorted(dead):
+            actor = self._plan.actors[each - 1]
+            others = len(actor.domids) - 1
+            reason = "the domain's actor died" if not others else \
+                f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
+            lost |= {Domid(domid): reason for domid in actor.domids}
+        self.hv.lose(lost)
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -222,8 +230,8 @@ class HypervisorActor(_Member):
 class DomainActor(_Member):
     """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
-    def __init__(self) -> None:
-        self._meter = proven_meter()
+    def __init__(self, meter: BlockMeter | None = None) -> None:
+        self.meter = proven_meter() if meter is None else meter
 
     def attach(self, plan: HostPlan, me: int, attachment: Attachment, keep: Keep = Keep(),
                parts: Mapping[int, DomainPart] | None = None) -> None:
@@ -242,10 +250,10 @@ class DomainActor(_Member):
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
             if parts is None:
-                self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
+                self._vcpus |= build_domain(self.hv, plan.name, domain, self.meter)
             else:
                 pieces = self.pieces.setdefault(domain.domid, [])
-                self._vcpus |= restore_domain(self.hv, domain, parts[domain.domid], self.io, pieces, self._meter)
+                self._vcpus |= restore_domain(self.hv, domain, parts[domain.domid], self.io, pieces, self.meter)
 
     def save(self) -> dict[int, DomainPart]:
         """What this process keeps of its domains.  To be asked for by who holds still all others."""

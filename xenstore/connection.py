@@ -42,6 +42,8 @@ class Connection:
         self.received, self.waiting = b"", b""
         """Bytes of a message that is not there as a whole; bytes that the guest has not taken."""
         self.broken = False
+        self.positions = (0, 0)
+        """Of the ring, when the store kept its state last."""
 
     def next(self, ring: StoreRing) -> Message | None:
         """The next message that is there as a whole.  One that is too long ends the connection."""

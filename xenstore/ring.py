@@ -35,6 +35,23 @@ class StoreRing:
         """Say what the store can do: report errors in the page."""
         self._u32[self._features] = XENSTORE_SERVER_FEATURE_ERROR
 
+    def positions(self) -> tuple[int, int]:
+        """How far requests were taken, and answers given."""
+        return self._u32[self._req_cons], self._u32[self._rsp_prod]
+
+    @property
+    def asked(self) -> bool:
+        """Is there anything that was not taken?"""
+        return self._u32[self._req_cons] != self._u32[self._req_prod]
+
+    def rewind(self, taken: int, given: int) -> None:
+        """Go back to former `positions`, since when the guest has not run; not where they make no sense."""
+        words = self._u32
+        if all(after - before & _MASK <= _SIZE for before, after in (
+                (taken, words[self._req_cons]), (taken, words[self._req_prod]),
+                (given, words[self._rsp_prod]), (words[self._rsp_cons], given))):
+            words[self._req_cons], words[self._rsp_prod] = taken, given
+
     def take(self) -> bytes:
         """All that the guest has written.  Raises RingError."""
         words = self._u32

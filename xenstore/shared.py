@@ -69,6 +69,7 @@ def _unpack(data: "bytes | memoryview") -> Any:
 
 def _plain(connections: dict[Domid, Connection]) -> Any:
     return [(each.domid, each.watches, each.next_transaction, each.received, each.waiting, each.broken,
+             each.positions,
              [(number, part.seen, part.written, part.changed, part.size, dict(part.owned), dict(part.stored))
               for number, part in each.transactions.items()])
             for each in connections.values()]
@@ -86,11 +87,11 @@ def _tree(state: Any) -> Tree:
 
 def _connections(tree: Tree, kept: Any) -> dict[Domid, Connection]:
     connections = {}
-    for domid, watches, number, received, waiting, broken, transactions in kept:
+    for domid, watches, number, received, waiting, broken, positions, transactions in kept:
         connection = connections[domid] = Connection(domid)
         connection.watches = [Watch(*watch) for watch in watches]
         connection.next_transaction, connection.broken = number, broken
-        connection.received, connection.waiting = received, waiting
+        connection.received, connection.waiting, connection.positions = received, waiting, tuple(positions)
         for name, *facts in transactions:
             connection.transactions[name] = _transaction(tree, *facts)
     return connections

@@ -34,6 +34,7 @@ class Store:
         self._connections: dict[Domid, Connection] = {}
         self._rings: dict[Domid, StoreRing] = {}
         hv.serve_store = self.serve
+        hv.recover_store = self.recover
         hv.destroyed.append(self.release)
         hv.keepers["store"] = self
 
@@ -55,7 +56,7 @@ class Store:
             self._flush(heard)
         if len(connection.received) != waited:
             heard.add(domid)
-        self._shared.keep(self._tree, self._connections)
+        self._keep()
         for other in sorted(heard):  # there is something to read, or room to write
             self._hv.events.notify_guest(other, Port(self._param(other, HvmParam.STORE_EVTCHN)))
 
@@ -69,7 +70,7 @@ class Store:
         self._tell()
         heard: set[Domid] = set()
         self._flush(heard)
-        self._shared.keep(self._tree, self._connections)
+        self._keep()
         for other in sorted(heard):
             self._hv.events.notify_guest(other, Port(self._param(other, HvmParam.STORE_EVTCHN)))
 
@@ -83,7 +84,33 @@ class Store:
         if saved:
             self._rings[domid] = StoreRing(self._hv.arena, saved)
 
+    def recover(self) -> None:
+        """Somebody died who may have been serving: what he took and gave since the state was kept was for nothing.
+
+        No guest has run since.  Each hears once more that there may be something, which it may have missed.
+        """
+        if self._shared.version:
+            self._attach()
+        for domid in self._domains:
+            connection, ring = self._connections.get(domid), self._ring(domid)
+            if self._hv.domains.state[domid] != DomainState.RUNNING or ring is None:
+                continue
+            if not self._shared.version:
+                ring.rewind(0, 0)
+            elif connection is not None and not connection.broken:
+                ring.rewind(*connection.positions)
+                self._hv.events.notify_guest(domid, Port(self._param(domid, HvmParam.STORE_EVTCHN)))
+            if ring.asked:
+                self._hv.groups.table.store[domid] = self._hv.groups.table.store[domid] or 1
+
     # Steps of these.
+
+    def _keep(self) -> None:
+        for domid, connection in self._connections.items():
+            ring = self._ring(domid)
+            if ring is not None:
+                connection.positions = ring.positions()
+        self._shared.keep(self._tree, self._connections)
 
     def _attach(self) -> None:
         """Take over what other processes have done, or begin."""

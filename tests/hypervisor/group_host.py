@@ -1,7 +1,7 @@
 """A host with small PVH domains that grant to each other and bind channels, for the tests of groups and rounds."""
 
 from collections import defaultdict
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from abi.errno import XenError
 from abi.grant_table import GNTMAP_host_map, GTF_permit_access
@@ -41,8 +41,9 @@ class GroupHost:
 
     def __init__(self, count):
         shape = HostShape(count + 1, count + 1, count * PAGES * 4096)
-        self.hv = hv = Hypervisor(HostState(memoryview(mmap(-1, shape.size)), shape), VirtualClock(10**9),
-                                  XenVersion("4.17"), Wallclock(0, 0), Io())
+        # Private, so that a test that forks has a host of its own in either process.
+        self.shape, self.memory = shape, memoryview(mmap(-1, shape.size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        self.hv = hv = self.another()
         hv.format()
         create_host_seat(hv)
         self.count = count
@@ -52,6 +53,11 @@ class GroupHost:
             start_domain(hv, Domid(domid))
         self.refs = defaultdict(lambda: 8)
         self.round()
+
+    def another(self):
+        """The hypervisor of another process: it knows nothing but what is in the memory."""
+        return Hypervisor(HostState(self.memory, self.shape), VirtualClock(10**9), XenVersion("4.17"),
+                          Wallclock(0, 0), Io())
 
     def round(self):
         """Rounds until what was asked for by now is done, in which nobody does anything."""
