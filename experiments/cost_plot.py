@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.drawing import NoPlotsError as NoPlotsError
+from experiments.drawing import drawing, save
 from experiments.results import number
 
 _COLOURS = ("#c44e52", "#dd8452", "#4c72b0", "#55a868")
@@ -11,15 +13,6 @@ _WIDTH, _HEIGHT = 11.0, 2.4
 """Inches, of the figure and of each of its panels."""
 _ROOM = 1.25
 """Of the longest bar, for the number behind it."""
-_STYLE = {
-    "font.size": 9, "svg.hashsalt": "domus", "svg.fonttype": "none", "axes.spines.top": False,
-    "axes.spines.right": False,
-}  # fmt: skip
-"""The salt is what makes equal plots equal files."""
-
-
-class NoPlotsError(Exception):
-    """matplotlib is not installed.  One line, with what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +37,8 @@ def plot(panels: Sequence[Panel], file: Path) -> list[Path]:
 
     Raises NoPlotsError, and OSError where they cannot be written.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise NoPlotsError("no plots: matplotlib is missing (pip install 'domus[experiments]')") from None
     columns = max(len(panel.charts) for panel in panels)
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT * len(panels)), layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing(_WIDTH, _HEIGHT * len(panels)) as figure:
         grid = figure.subplots(len(panels), columns, squeeze=False)
         for axes, panel in zip(grid, panels, strict=True):
             places = range(len(panel.labels))
@@ -64,11 +49,7 @@ def plot(panels: Sequence[Panel], file: Path) -> list[Path]:
                 axis.set_yticks(places, panel.labels if column == 0 else [""] * len(panel.labels))
                 axis.invert_yaxis()
                 axis.set_title(f"{panel.title}: {bars.title}" if column == 0 else bars.title, fontsize=9)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        files = [file.with_name(f"{file.name}.{kind}") for kind in ("svg", "png")]
-        for each in files:
-            figure.savefig(each, dpi=130, metadata={"Date": None} if each.suffix == ".svg" else None)
-    return files
+        return save(figure, file)
 
 
 def _short(value: float) -> str:

@@ -34,16 +34,19 @@ class Memory(NamedTuple):
 
     rss: int
     pss: int
+    own: int = 0
+    """What no other process has: it comes back when the process ends."""
 
 
 def memory_of(pid: int) -> Memory:
     """What process `pid` has.  Raises OSError where it is gone."""
-    sizes = {"Rss": 0, "Pss": 0}
+    sizes = dict.fromkeys(("Rss", "Pss", "Private_Clean", "Private_Dirty", "Private_Hugetlb"), 0)
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name in sizes:
             sizes[name] = int(rest.split()[0]) << 10
-    return Memory(sizes["Rss"], sizes["Pss"])
+    own = sizes["Private_Clean"] + sizes["Private_Dirty"] + sizes["Private_Hugetlb"]
+    return Memory(sizes["Rss"], sizes["Pss"], own)
 
 
 def descendants(pid: int) -> list[int]:
@@ -101,6 +104,12 @@ def of_an_actor(count: int) -> Memory:
     if len(found) != count:
         raise MeasurementError(f"{len(found)} domain actors were found, not {count}")
     return Memory(sum(memory.rss for memory in found) // count, sum(memory.pss for memory in found) // count)
+
+
+def domain_actors() -> list[int]:
+    """The processes of this machine that are domain actors, whoever's they are."""
+    processes = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    return [process for process in processes if _command(process).startswith(_ACTOR)]
 
 
 def of_one_more(few: int, many: int) -> int:

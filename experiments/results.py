@@ -72,13 +72,18 @@ def load() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
+def machine() -> dict[str, Any]:
+    """What figures depend on: the processors, and versions of what does the work."""
+    return {
+        "processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system(),
+        "python": platform.python_version(), **{name: _version(name) for name in _PACKAGES},
+    }  # fmt: skip
+
+
 def to_json(results: Iterable[Result], *, quick: bool, busy: bool) -> dict[str, Any]:
     """Plain data: the figures, and the machine and versions that they are of.  `busy`: other programs ran."""
     return {
-        "machine": {
-            "processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system(),
-            "python": platform.python_version(), **{name: _version(name) for name in _PACKAGES},
-        },
+        "machine": machine(),
         "quick": quick, "busy": busy,
         "figures": [
             {

@@ -42,6 +42,7 @@ int main(void) {
     bool ping = arg_is("role", "ping", "ping"), block = arg_is("mode", "block", "poll");
     uint16_t peer = arg_domid("peer");
     const char *test = block ? "pingpong-block" : "pingpong-poll";
+    printf("%s: %s is up\n", test, ping ? "ping" : "pong");
     if (ping) {
         rendezvous_offer(&meeting, peer, 0);
         WRITE_ONCE(meeting.page->words[2], (uint32_t)arg_number("rounds", 1000));

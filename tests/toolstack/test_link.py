@@ -54,15 +54,18 @@ def test_a_message_of_any_size_arrives_whole(size: int) -> None:
         sender.join()
 
 
-def test_a_small_message_overtakes_large_ones() -> None:
+def test_small_messages_overtake_large_ones_and_stay_in_order() -> None:
     with nodes(2) as (first, second):
         for _ in range(7):
             first.send(1, bytes(MIB))
-        first.send(1, "baton")
+        for number in range(50):
+            first.send(1, number)
         first.send(1, "the last page", bulk=True)
         threading.Thread(target=first.flush, args=(20,)).start()
-        came = [message(second.receive(20)) for _ in range(9)]
-        assert came.index("baton") < 7
+        came = [message(second.receive(20)) for _ in range(58)]
+        small = [index for index, what in enumerate(came) if isinstance(what, int)]
+        assert [came[index] for index in small] == list(range(50))
+        assert small[-1] < 56
         assert came[-1] == "the last page"
 
 
