@@ -75,6 +75,15 @@ class NullMmio:
         engine.q[env.EFLAGS] &= ~TF
         return True
 
+    def save(self) -> tuple[int, int]:
+        """What is kept here, between two slices: bytes of private pages in use, and the guest's own trap flag."""
+        return self._next - PRIVATE, self._guests_trap
+
+    def restore(self, saved: tuple[int, int]) -> None:
+        """Go on with what was saved; the private pages are the engine's."""
+        size, self._guests_trap = saved
+        self._next = PRIVATE + size
+
     def _page(self) -> int:
         page = self._next
         if page == PRIVATE_END:

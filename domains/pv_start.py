@@ -45,7 +45,7 @@ _NAMES32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 def start_first(vcpu: PvVcpu, state: "PvStartState") -> None:
     """Make the engine of a domain ready, and its first vCPU: upcalls masked, IF set, in kernel mode."""
     hv, engine, row, turns = vcpu.hv, vcpu.engine, vcpu.vcpu, vcpu.turns
-    engine.enter(hv.pv.nested_root(vcpu.domid))
+    vcpu.enter()
     for member in turns.members.values():
         member.install_exits()
     q, d = engine.q, engine.d

@@ -3,14 +3,26 @@
 One engine for a domain means one translation of its code.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from abi.types import VcpuRow
 from domains.engine import Engine
+from domains.engine_state import EngineState, restore_engine, save_engine
 
 if TYPE_CHECKING:
     from domains.pv_vcpu import PvVcpu
+
+
+class TurnsState(NamedTuple):
+    """The processors of a domain between two slices."""
+
+    engine: EngineState
+    """Of the vCPU at row `current`."""
+    current: int
+    others: Mapping[VcpuRow, bytes]
+    """The words of those that wait, by row; who is not here is still pristine."""
+    pristine: bytes
 
 
 class Turns:
@@ -54,6 +66,28 @@ class Turns:
         finally:
             words[:] = running
             current.stale = True
+
+    def save(self) -> TurnsState:
+        """All processors, between two slices."""
+        return TurnsState(save_engine(self.engine_of()), self.current.vcpu, dict(self._states), self.pristine)
+
+    def restore(self, state: TurnsState) -> None:
+        """Go on with processors that were saved, in an engine that is in guest mode.
+
+        Raises ValueError where they are none, KeyError where they are another domain's.
+        """
+        self.current = self.members[VcpuRow(state.current)]
+        self._states = {self.members[VcpuRow(row)].vcpu: words for row, words in state.others.items()}
+        self.pristine = state.pristine
+        size = self.engine_of().q.nbytes
+        if any(len(words) != size for words in (self.pristine, *self._states.values())):
+            raise ValueError("expected the state of a processor")
+        restore_engine(self.engine_of(), state.engine)
+
+    def engine_of(self) -> Engine:
+        """The engine; not before a vCPU has joined."""
+        assert self.engine is not None
+        return self.engine
 
     def on_syscall(self, _uc: object, _data: object) -> None:
         """The engine's SYSCALL hook."""

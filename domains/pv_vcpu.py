@@ -94,8 +94,14 @@ class PvVcpu(Vcpu):
             hv.pv.local_invlpg[self.domid] = self._invlpg
             hv.pv.local_flush[self.domid] = self._flush
 
+    def enter(self) -> None:
+        """Put the domain's engine into guest mode.  What is pending for the guest waits until it runs."""
+        self._unsettled = True
+        self.engine.enter(self.hv.pv.nested_root(self.domid))
+        self._unsettled = False
+
     def install_exits(self) -> None:
-        """After `Engine.enter`: what each intercept does."""
+        """After `enter`: what each intercept does."""
         self.exits = {EXIT_BASE + code: handler for code, handler in {
             Exit.CPUID: self._cpuid, Exit.RDTSC: self._rdtsc, Exit.RDTSCP: self._rdtscp, Exit.PAUSE: self._pause,
             Exit.HLT: self._general_protection, Exit.MSR: self._general_protection,

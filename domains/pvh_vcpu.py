@@ -14,6 +14,7 @@ from domains import delivery, hypercall_page
 from domains import envlayout as env
 from domains.cpuid import ENGINE_FEATURES, Cpuid, xen_leaves
 from domains.delivery import IF, TF, Delivery, TripleFault
+from domains.engine_state import EngineState, restore_engine, save_engine
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RIP, RSI
 from domains.fast_calls import FastCalls
 from domains.msr import MsrFault, Msrs
@@ -87,9 +88,7 @@ class PvhVcpu(Vcpu):
     def start(self, state: "StartState") -> None:
         """Enter guest mode in the state that the PVH boot protocol defines: 32-bit protected mode, paging off."""
         engine = self.engine
-        engine.enter(self.hv.memory.root(self.domid))
-        self._install_exits()
-        self.start_front()
+        self._enter()
         q, d = engine.q, engine.d
         for word, value in ENGINE_FEATURES.items():
             q[env.FEATURES + word] = value
@@ -107,6 +106,23 @@ class PvhVcpu(Vcpu):
         engine.set_rflags(2)
         d[env.HFLAGS] &= ~HF_INHIBIT_IRQ
         update_hflags(engine)
+
+    def _enter(self) -> None:
+        self.engine.enter(self.hv.memory.root(self.domid))
+        self._install_exits()
+        self.start_front()
+
+    def save_processor(self) -> tuple[EngineState, tuple[int, int]]:
+        """The processor between two slices, and how it stands with absent memory."""
+        assert not self._restarted
+        absent = self.null_mmio.save()
+        return save_engine(self.engine, absent[0]), absent
+
+    def resume(self, processor: EngineState, absent: tuple[int, int]) -> None:
+        """Enter guest mode in a state that was saved.  Raises ValueError where it is none."""
+        self._enter()
+        restore_engine(self.engine, processor)
+        self.null_mmio.restore(absent)
 
     # -- going on after an emulated instruction
 

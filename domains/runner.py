@@ -37,13 +37,14 @@ class Runner:
     """Runs the vCPUs in `mine`.
 
     `serve()` does what was asked of the hypervisor's process; None in the others.  `wait_until(ns)` sleeps until the
-    host's clock says so, or less (only where time is the host's).
+    host's clock says so, or less (only where time is the host's).  `marked()` is called between two
+    rounds when all are at `HostTable.mark`, which it has to move; None in processes other than the hypervisor's.
     """
 
     def __init__(self, hv: Hypervisor, mine: Mapping[VcpuRow, Vcpu], seat: Seat, serve: Callable[[], None] | None,
-                 wait_until: Callable[[int], None]) -> None:
+                 wait_until: Callable[[int], None], marked: Callable[[], None] | None = None) -> None:
         self._hv, self._mine, self._seat = hv, mine, seat
-        self._serve, self._wait_until = serve, wait_until
+        self._serve, self._wait_until, self._marked = serve, wait_until, marked
         self._groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
         self._queues: list[RunQueue] = []
         self._topology = -1
@@ -144,7 +145,8 @@ class Runner:
     def _between_rounds(self) -> None:
         """All stand still: do what waited for that, and begin the next round, or end the run."""
         hv, host = self._hv, self._hv.host
-        if host.request[0]:
+        marked = self._is_marked()
+        if host.request[0] or marked:
             if self._serve is None:
                 self._seat.hand_round(HYPERVISOR)
                 return
@@ -153,6 +155,8 @@ class Runner:
             self._serve()
         hv.sched.current = _HOST_ROW
         hv.reap()
+        if marked and self._marked is not None:
+            self._marked()
         hv.rounds.end()
         if host.stop[0] or not host.alive[0]:
             host.outcome[0] = Outcome.STOPPED if host.alive[0] else Outcome.FINISHED
@@ -160,6 +164,16 @@ class Runner:
             host.outcome[0] = Outcome.DEADLOCK
         else:
             self._seat.start(hv.rounds.active())
+
+    def _is_marked(self) -> bool:
+        """Nobody has anything to do before the mark, in virtual time, or the host's time has come to it."""
+        mark = self._hv.host.mark[0]
+        if mark == NEVER:
+            return False
+        if self._hv.clock.virtual:
+            first = min(self._hv.vcpus.due)
+            return first >= mark and first != NEVER
+        return self._now() >= mark
 
 
 def vcpus_of(hv: Hypervisor, domid: Domid) -> list[VcpuRow]:

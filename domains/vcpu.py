@@ -7,7 +7,7 @@ report.
 
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from abi.errno import XenError
 from abi.types import Domid, Gfn, VcpuId, VcpuRow
@@ -39,6 +39,17 @@ _NOTHING = memoryview(bytes(8)).cast("Q")
 _READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
 _WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
 """Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
+
+
+class VcpuState(NamedTuple):
+    """What a vCPU remembers beside its processor."""
+
+    fresh: bool
+    """It has not run yet."""
+    refresh: int
+    """When its time parameters are to be renewed, in nanoseconds."""
+    width: int
+    """Of its last hypercall."""
 
 
 class _Stopping(dict[int, Callable[[], None]]):
@@ -328,6 +339,19 @@ class Vcpu:
     def software_interrupt(self, vector: int) -> None:
         """INT n, with RIP already behind it."""
         raise NotImplementedError
+
+    # -- to go on elsewhere
+
+    def save(self) -> VcpuState:
+        """What is kept here between two slices and lies neither in the host's bytes nor in the engine."""
+        within = self._unsettled or self._parked_exits is not None or self._touched[0]
+        assert not within, "saved within a slice"
+        return VcpuState(self._fresh, self._refresh, self.width)
+
+    def restore(self, state: VcpuState) -> None:
+        """Go on with it."""
+        self._fresh, self._refresh, self.width = state
+        self.stale = True
 
     # -- the end, and reports
 

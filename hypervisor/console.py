@@ -21,16 +21,16 @@ _INDEX = 0xFFFFFFFF
 class ConsoleRing:
     """The ring in the page at machine address `page`.  `report` gets one line where the guest breaks the protocol.
 
-    Nothing is kept here but whether that was said: all state is in the page.
+    Nothing is kept here but whether that was said (`reported`): all state is in the page.
     """
 
     def __init__(self, arena: Arena, page: int, report: Callable[[str], None]) -> None:
-        self._u8, self._u32 = arena.u8, arena.u32
+        self._u8, self._u32, self.page = arena.u8, arena.u32, page
         self._in, self._out = page + _IN, page + _OUT
         self._in_cons, self._in_prod = page + _IN_CONS >> 2, page + _IN_PROD >> 2
         self._out_cons, self._out_prod = page + _OUT_CONS >> 2, page + _OUT_PROD >> 2
         self._report = report
-        self._reported = False
+        self.reported = False
 
     @property
     def has_output(self) -> bool:
@@ -70,8 +70,8 @@ class ConsoleRing:
         used = prod - cons & _INDEX
         if used <= size:
             return used
-        if not self._reported:
-            self._reported = True
+        if not self.reported:
+            self.reported = True
             self._report(f"console ring: {name}_prod {prod:#x} and {name}_cons {cons:#x} are {used} bytes apart, "
                          f"the ring has {size}; its content is dropped")
         return 0

@@ -49,6 +49,15 @@ class ConsoleLines:
         if partial:
             self._print(domid, partial)
 
+    def save(self, domid: Domid) -> bytes:
+        """The domain's unfinished line."""
+        return self._partial.get(domid, b"")
+
+    def restore(self, domid: Domid, partial: bytes) -> None:
+        """Go on with a line that was saved."""
+        if partial:
+            self._partial[domid] = partial
+
     def _print(self, domid: Domid, line: bytes) -> None:
         self._log(domid, f"(d{domid}) {line.decode('ascii')}")
 

@@ -60,8 +60,8 @@ T = TypeVar("T", bound=Table)
 class HostTable(Table):
     """One row: what concerns the whole host."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I",
-                                             "alone": "B", "horizon": "Q", "window": "Q", "round": "Q", "topology": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"stop": "B", "request": "B", "outcome": "B", "alive": "I", "alone": "B",
+                                             "horizon": "Q", "window": "Q", "round": "Q", "topology": "I", "mark": "Q"}
     stop: "memoryview[int]"
     """Set from outside: whoever runs stops at the end of its slice."""
     request: "memoryview[int]"
@@ -80,6 +80,8 @@ class HostTable(Table):
     """How many rounds there were."""
     topology: "memoryview[int]"
     """How often the sharing groups changed."""
+    mark: "memoryview[int]"
+    """When the hypervisor's process wants to end the round (for a checkpoint), or NEVER."""
 
 
 class StoreTable(Table):

@@ -4,7 +4,7 @@ Each process that runs domains of the host has one; whoever holds the baton may 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
@@ -62,6 +62,16 @@ class HostIo(Protocol):
         """A domain shut down with SHUTDOWN_* `reason`; `detail` is a report where it crashed."""
 
 
+class Keeper(Protocol):
+    """Keeps something about domains in a process, beside the host's bytes."""
+
+    def save(self, domid: Domid) -> Any:
+        """What it keeps of a domain, for msgpack."""
+
+    def restore(self, domid: Domid, saved: Any) -> None:
+        """Go on with what was saved elsewhere."""
+
+
 class Hypervisor:
     """`state` holds the shared bytes; `rows` is the hypercall table, `io` takes what is to be shown."""
 
@@ -106,10 +116,12 @@ class Hypervisor:
         self.sched.watchdog_fired = lambda domid: self.log(domid, "Watchdog timer fired")
         self.sched.time_to_type = self.poll_console
         self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
-        self._rings: dict[Domid, ConsoleRing] = {}
+        self.rings: dict[Domid, ConsoleRing] = {}
+        """The consoles' rings, once they have been looked at."""
         self.typed: dict[Domid, TypedInput] = {}
         """What is typed on consoles; each is used by the process that runs the domain, and by no other."""
-        self._details: dict[Domid, str] = {}
+        self.details: dict[Domid, str] = {}
+        """Why domains crash that have not been destroyed yet."""
         self.local_flush: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translations of a page, or of all (p2m.EVERY_PAGE)."""
         self.initialise_vcpu: Callable[[Call, VcpuRow, int], None] | None = None
@@ -119,12 +131,14 @@ class Hypervisor:
         """Domains that shut down since the runner last looked."""
         self.destroyed: list[Callable[[Domid], None]] = []
         """Told of every domain whose resources go."""
+        self.keepers: dict[str, Keeper] = {}
+        """Who else keeps something in this process: see `hypervisor.local_state`."""
 
     def format(self) -> None:
         """Make a new host of zeroed bytes."""
         self.frames.format(FIRST_FRAME, self.state.shape.pool)
         self.sched.format()
-        self.host.horizon[0] = NEVER
+        self.host.mark[0] = self.host.horizon[0] = NEVER
 
     # -- what handlers ask for (hypervisor.host.Host and the others' protocols)
 
@@ -170,24 +184,29 @@ class Hypervisor:
 
     def poll_console(self, domid: Domid) -> None:
         """Drain the console of a domain that may have written without saying so (PV GRUB yields until it is empty)."""
-        ring = self._rings.get(domid)
+        ring = self.rings.get(domid)
         if ring is None or ring.has_output or domid in self.typed:
             self.drain_console(domid)
 
     def drain_console(self, domid: Domid) -> None:
         """Take what a domain wrote to its console ring and show it, give it what is typed, and tell it of both."""
         page = self.params.get(domid, HvmParam.CONSOLE_PFN)
-        ring = self._rings.get(domid)
+        ring = self.rings.get(domid)
         if ring is None:
             found = self.memory.find(domid, page)
             if found is None:
                 return
-            ring = self._rings[domid] = ConsoleRing(self.arena, found[0] << 12, lambda text: self.log(domid, text))
+            ring = self.open_ring(domid, found[0] << 12)
         data = ring.drain()
         if data:
             self.io.console(domid, data)
         if (domid in self.typed and self._type(domid, ring, data)) or data:
             self.events.notify_guest(domid, Port(self.params.get(domid, HvmParam.CONSOLE_EVTCHN)))
+
+    def open_ring(self, domid: Domid, page: int) -> ConsoleRing:
+        """The ring of a domain's console, which is at machine address `page`."""
+        ring = self.rings[domid] = ConsoleRing(self.arena, page, lambda text: self.log(domid, text))
+        return ring
 
     def _type(self, domid: Domid, ring: ConsoleRing, data: bytes) -> bool:
         """Go on with the domain's input after it printed `data`.  Was anything typed?"""
@@ -208,7 +227,7 @@ class Hypervisor:
 
     def crash(self, domid: Domid, reason: str, details: Iterable[str] = ()) -> None:
         """Crash a domain, as Xen's domain_crash, with a report."""
-        self._details.setdefault(domid, "\n".join((reason, *details)))
+        self.details.setdefault(domid, "\n".join((reason, *details)))
         self.io.log(f"domain {domid} crashed: {reason}")
         for line in details:
             self.io.log("    " + line)
@@ -222,7 +241,7 @@ class Hypervisor:
     def triple_fault(self, domid: Domid, detail: str) -> None:
         """The processor shut down: the domain ends as HVM_PARAM_TRIPLE_FAULT_REASON says."""
         reason = self.params.get(domid, HvmParam.TRIPLE_FAULT_REASON)
-        self._details.setdefault(domid, detail)
+        self.details.setdefault(domid, detail)
         self.io.log(f"d{domid}: {detail}: shutdown with reason {reason}")
         self.sched.shutdown(domid, reason)
 
@@ -249,7 +268,7 @@ class Hypervisor:
             reason = self.domains.shutdown_code[domid]
             self.trace.stop(domid, self.vcpus.local_time[row], VcpuId(0), reason)
             self.release(domid)
-            self.io.ended(domid, reason, self._details.pop(domid, ""))
+            self.io.ended(domid, reason, self.details.pop(domid, ""))
 
     def destroy(self, domid: Domid) -> None:
         """Take everything from a domain that does not run any more, at once; for who holds still all others."""

@@ -1,8 +1,9 @@
 """The canonical trace: every hypercall, event, upcall, start and stop of each domain, in the host's time.
 
 Two runs are equal where their traces are equal byte for byte, so the trace is hashed while it is made: each domain has
-a stream of binary records, folded into a SHA-256 whenever 64 KiB are full.  Memory is constant.  A `sink` receives the
-raw bytes of what is folded, for a trace that is kept.
+a stream of binary records, of which every 64 KiB are folded into a chain, digest = SHA-256(digest before, 64 KiB), that
+begins with 32 zero bytes; the rest is the last link.  So a stream that is to go on elsewhere is 32 bytes and that rest.
+Memory is constant.  A `sink` receives the raw bytes of the stream, for a trace that is kept.
 
 A record belongs to the stream of the domain that caused it (the caller of a hypercall, the sender of an event), so the
 process that runs a domain makes all of that domain's stream, wherever the others run.
@@ -21,7 +22,8 @@ from typing import NamedTuple
 from abi.types import Domid, Port, VcpuId
 
 FOLD_AT = 64 * 1024
-"""Bytes of a stream that are collected before they are hashed."""
+"""Bytes of a stream that make a link of its digest's chain."""
+_BEGINNING = bytes(32)
 MAX_ARGUMENTS = 6
 
 
@@ -74,14 +76,16 @@ def hypercall_packer(number: int, arguments: int, width: int) -> tuple[Callable[
 class Trace:
     """The streams of the domains that run in this process.
 
-    `buffers[domid]` holds what is not folded yet, in whole records.  Whoever appends to it calls `fold(domid)` once it
-    has FOLD_AT bytes.  `sink(domid, data)` is called with each piece of a stream, in order.
+    `buffers[domid]` holds what is not folded yet.  Whoever appends to it calls `fold(domid)` once it has FOLD_AT bytes.
+    `sink(domid, data)` is called with each piece of a stream, in order; a record may begin in one and end in the next.
     """
 
     def __init__(self, sink: Callable[[Domid, bytes], object] | None = None) -> None:
         self.buffers: defaultdict[Domid, bytearray] = defaultdict(bytearray)
-        self._hashes = defaultdict[Domid, "hashlib._Hash"](hashlib.sha256)
+        self._links: dict[Domid, bytes] = {}
         self._sink = sink
+        self._given: dict[Domid, int] = {}
+        """How much of a buffer the sink has got."""
 
     def start(self, domid: Domid, time: int, vcpu: VcpuId) -> None:
         """A vCPU of `domid` begins to run at `time` (nanoseconds)."""
@@ -118,28 +122,53 @@ class Trace:
         self.buffers[domid] += _PLAIN.pack(time, kind, vcpu, first, second)
 
     def fold(self, domid: Domid) -> None:
-        """Hash, and hand to the sink, what the stream of `domid` has collected."""
+        """Hash, and hand to the sink, every full link that the stream of `domid` has collected."""
         buffer = self.buffers[domid]
-        if buffer:
-            self._hashes[domid].update(buffer)
-            if self._sink is not None:
-                self._sink(domid, bytes(buffer))
-            buffer.clear()
+        whole = len(buffer) - len(buffer) % FOLD_AT
+        self._give(domid, whole)
+        for at in range(0, whole, FOLD_AT):
+            self._links[domid] = self._link(domid, buffer[at:at + FOLD_AT])
+        if whole:
+            del buffer[:whole]
+            self._given[domid] = max(self._given.get(domid, 0) - whole, 0)
+
+    def _link(self, domid: Domid, data: bytes | bytearray) -> bytes:
+        return hashlib.sha256(self._links.get(domid, _BEGINNING) + data).digest()
+
+    def _give(self, domid: Domid, end: int) -> None:
+        """The sink gets a buffer up to `end`."""
+        given = self._given.get(domid, 0)
+        if self._sink is not None and end > given:
+            self._sink(domid, bytes(self.buffers[domid][given:end]))
+            self._given[domid] = end
 
     def finish(self) -> None:
-        """Fold every stream, so that the sink has everything."""
+        """Let the sink have everything."""
         for domid in sorted(self.buffers):
             self.fold(domid)
+            self._give(domid, len(self.buffers[domid]))
 
     def digest(self, domid: Domid) -> bytes:
-        """SHA-256 over all records of one domain so far."""
+        """The digest of all records of one domain so far."""
         self.fold(domid)
-        return self._hashes[domid].digest()
+        return self._link(domid, self.buffers[domid])
+
+    def save(self, domid: Domid) -> tuple[bytes, bytes, int]:
+        """A stream, to go on elsewhere: its last link, the bytes behind it, and how many of these the sink has got."""
+        self.fold(domid)
+        return self._links.get(domid, _BEGINNING), bytes(self.buffers[domid]), self._given.get(domid, 0)
+
+    def restore(self, domid: Domid, saved: tuple[bytes, bytes, int]) -> None:
+        """Go on with a stream that was saved.  Raises ValueError where that is none."""
+        link, rest, given = saved
+        if len(link) != len(_BEGINNING) or not 0 <= given <= len(rest) < FOLD_AT:
+            raise ValueError("expected the state of a trace's stream")
+        self._links[domid], self.buffers[domid], self._given[domid] = link, bytearray(rest), given
 
     def forget(self, domid: Domid) -> None:
         """Drop the stream of a domain that is gone, so that its number can be given again."""
-        self.buffers.pop(domid, None)
-        self._hashes.pop(domid, None)
+        for part in (self.buffers, self._links, self._given):
+            part.pop(domid, None)
 
 
 def run_digest(streams: Iterable[tuple[Domid, str, bytes]]) -> str:
@@ -151,18 +180,36 @@ def run_digest(streams: Iterable[tuple[Domid, str, bytes]]) -> str:
     return whole.hexdigest()
 
 
-def records(data: bytes | memoryview) -> Iterator[Record]:
-    """The records of one stream, or of any piece that a sink got.  Raises ValueError where the bytes are no records."""
+def records(data: bytes | bytearray | memoryview) -> Iterator[Record]:
+    """The records of one stream.  Raises ValueError where the bytes are no records."""
     at = 0
     while at < len(data):
-        if len(data) - at < _HEAD.size or (shape := _STRUCTS.get(data[at + 8])) is None \
-                or len(data) - at < shape.size:
+        found = _record(data, at)
+        if found is None:
             raise ValueError(f"no trace record at byte {at}")
-        time, head, vcpu, *words = shape.unpack_from(data, at)
-        at += shape.size
-        kind = head & 0xFF
-        if kind < Kind.HYPERCALL:
-            yield Record(time, Kind(kind), vcpu, 0, tuple(words))
-        else:
-            base = Kind.HYPERCALL if kind < Kind.HYPERCALL_32 else Kind.HYPERCALL_32
-            yield Record(time, base, vcpu, head >> 8, tuple(words[:-1]), words[-1])
+        record, at = found
+        yield record
+
+
+def joined_records(pieces: Iterable[bytes]) -> Iterator[Record]:
+    """The records of one stream from the pieces that a sink got.  Raises ValueError as `records`."""
+    rest = b""
+    for piece in pieces:
+        data, at = rest + piece, 0
+        while (found := _record(data, at)) is not None:
+            record, at = found
+            yield record
+        rest = data[at:]
+    yield from records(rest)
+
+
+def _record(data: bytes | bytearray | memoryview, at: int) -> tuple[Record, int] | None:
+    """The record at byte `at`, and where it ends; None where there is none, or not all of it."""
+    if len(data) - at < _HEAD.size or (shape := _STRUCTS.get(data[at + 8])) is None or len(data) - at < shape.size:
+        return None
+    time, head, vcpu, *words = shape.unpack_from(data, at)
+    kind = head & 0xFF
+    if kind < Kind.HYPERCALL:
+        return Record(time, Kind(kind), vcpu, 0, tuple(words)), at + shape.size
+    base = Kind.HYPERCALL if kind < Kind.HYPERCALL_32 else Kind.HYPERCALL_32
+    return Record(time, base, vcpu, head >> 8, tuple(words[:-1]), words[-1]), at + shape.size

@@ -8,7 +8,7 @@ when, is the same in every run.
 import codecs
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from abi.types import NEVER
 
@@ -80,6 +80,18 @@ class TypedInput:
                 break
             self._at, self._met, self._typed = self._at + 1, False, 0
         return fed
+
+    def save(self) -> tuple[Any, ...]:
+        """How far it is, for one with the same steps to go on elsewhere."""
+        return (self._decoder.getstate(), self._output, self._searched, self._at, self._met, self._typed, self._ready,
+                self._sleeps)
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Go on from what was saved.  Raises ValueError where that goes beyond the steps."""
+        decoder, self._output, self._searched, self._at, self._met, self._typed, self._ready, self._sleeps = saved
+        if self._at > len(self._steps):
+            raise ValueError("expected the state of the same steps of input")
+        self._decoder.setstate(decoder)
 
     def unfinished(self) -> str | None:
         """Which step was not done, and what it waits for; None where all were."""

@@ -1,6 +1,6 @@
 """What guests asked for and this host does not have: answered with -ENOSYS, and said once a domain, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn, Protocol
 
 from abi.errno import Errno, XenError
@@ -32,6 +32,14 @@ class Unimplemented:
     def seen(self, domid: Domid) -> list[str]:
         """The names that were logged, in the order in which they were asked for first."""
         return list(self._seen.get(domid, ()))[:MOST]
+
+    def save(self, domid: Domid) -> list[str]:
+        """All names remembered, also the last one, whose line was another."""
+        return list(self._seen.get(domid, ()))
+
+    def restore(self, domid: Domid, names: Iterable[str]) -> None:
+        """Remember these."""
+        self._seen[domid] = dict.fromkeys(names)
 
     def forget(self, domid: Domid) -> None:
         """The domain is gone; the next one with its number starts anew."""

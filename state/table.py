@@ -30,6 +30,16 @@ class Table:
             offset += _aligned(length)
 
     @classmethod
+    def places(cls, rows: int) -> list[tuple[int, int]]:
+        """Of each column in a table of `rows` rows: the byte at which it begins, and the bytes of one row."""
+        places, offset = [], 0
+        for code in cls.COLUMNS.values():
+            width = calcsize("=" + code)
+            places.append((offset, width))
+            offset += _aligned(rows * width)
+        return places
+
+    @classmethod
     def size(cls, rows: int) -> int:
         """Bytes that a table of `rows` rows occupies."""
         return sum(_aligned(rows * calcsize("=" + code)) for code in cls.COLUMNS.values())

@@ -9,7 +9,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,8 +25,11 @@ from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import DomainState
+from toolstack.checkpoint import Checkpoint
+from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
+from toolstack.checkpointer import Checkpointer, restore_host
 from toolstack.console import Console
-from toolstack.errors import HostError
+from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import DomainPlan, HostPlan
@@ -39,6 +42,8 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+
+Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
 
 @dataclass(frozen=True)
@@ -152,15 +157,22 @@ class _Member:
 class HypervisorActor(_Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
-    def __init__(self, plan: HostPlan, trace: bool = False) -> None:
+    def __init__(self, plan: HostPlan, trace: bool = False, saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
-        self._boot = time.monotonic_ns()
+        self._saved, self._trace = saved, trace
+        self._failure: CheckpointError | None = None
+        try:
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=trace)
+        except CheckpointError as error:  # who raised it here would be one of Ray's that died
+            self._failure = error
+            return
         super().__init__(plan, self._file, HYPERVISOR, self._boot, trace)
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs)
-        create_domains(self.hv, plan)
+        if saved is None:
+            create_domains(self.hv, plan)
         for index, actor in enumerate(plan.actors):
             for domid in actor.domids:
                 for row in vcpus_of(self.hv, Domid(domid)):
@@ -168,17 +180,38 @@ class HypervisorActor(_Member):
         self.batons.word[HYPERVISOR] = Task.ROUND
 
     def attachment(self) -> Attachment:
-        """What domain actors attach with."""
+        """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
+        if self._failure is not None:
+            raise self._failure
         return Attachment(f"/proc/{os.getpid()}/fd/{self._file}", self._boot)
 
-    def run(self) -> Outcome:
-        """All domains are loaded: let them run, and serve until the run has ended."""
-        start_domains(self.hv, self._plan)
-        self._jobs.begin()
+    def run(self, ask: Ask) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
+
+        `ask()` gives what `DomainActor.save` of each actor that lives does.
+        """
         try:
-            return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None).run()
+            if self._saved is None:
+                start_domains(self.hv, self._plan)
+            keeper = Checkpointer(self.hv, self._plan, self._file, lambda: self._collect(ask), traced=self._trace)
+            keeper.begin(self._saved)
+            self._jobs.begin()
+            return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
         finally:
             self._leave()
+
+    def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
+        """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
+        found: dict[int, DomainPart] = {}
+        for parts in ask():
+            found |= parts
+        for domain in self._plan.domains:
+            domid = Domid(domain.domid)
+            if domid not in found:
+                if self.hv.domains.state[domid] != DomainState.DEAD:
+                    return None
+                found[domid] = save_domain(self.hv, domid, {}, self.io, [])
+        return found
 
     def stop(self) -> None:
         """End the run after the current slice."""
@@ -224,8 +257,9 @@ class DomainActor(_Member):
         self._meter = BlockMeter(load_fast_path())
         selfcheck(self._meter)
 
-    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False) -> None:
-        """Map the host's memory, and load the domains of actor number `me` - 1 of the plan.
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False,
+               parts: Mapping[int, DomainPart] | None = None) -> None:
+        """Map the host's memory, and load the domains of actor number `me` - 1 of the plan, or restore them.
 
         Raises ConfigError, HostError.
         """
@@ -237,7 +271,16 @@ class DomainActor(_Member):
         self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
-            self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
+            if parts is None:
+                self._vcpus |= build_domain(self.hv, plan.name, domain, self._meter)
+            else:
+                pieces = self.pieces.setdefault(domain.domid, [])
+                self._vcpus |= restore_domain(self.hv, domain, parts[domain.domid], self.io, pieces, self._meter)
+
+    def save(self) -> dict[int, DomainPart]:
+        """What this process keeps of its domains.  To be asked for by who holds still all others."""
+        return {domain.domid: save_domain(self.hv, Domid(domain.domid), self._vcpus, self.io,
+                                          self.pieces.get(domain.domid, [])) for domain in self._domains}
 
     def run(self) -> list[Result]:
         """Take turns until the run has ended."""
@@ -250,8 +293,9 @@ class DomainActor(_Member):
 
     def _report(self, domain: DomainPlan) -> DomainReport:
         domid = Domid(domain.domid)
+        vcpus = [self._vcpus[row] for row in vcpus_of(self.hv, domid) if row in self._vcpus]
         return domain_report(self.hv, domain, self.io.consoles.setdefault(domid, Console()).lines,
-                             self.io.details.get(domid, ""), [self._vcpus[row] for row in vcpus_of(self.hv, domid)])
+                             self.io.details.get(domid, ""), vcpus)
 
     def _wait_until(self, time_ns: int) -> None:
         time.sleep(min(max(time_ns - self.hv.clock.now(), 0) / 1e9, LOOK))

@@ -18,9 +18,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments.  Ends the program with status 2 and one line, after the usage, where they make no sense."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if (arguments.config is None) == (arguments.kernel is None):
-        both = "" if arguments.config is None else ", not both"
-        parser.error(f"expected a configuration file or --kernel{both}")
+    given = [arguments.config, arguments.kernel, arguments.restore]
+    if given.count(None) != 2:
+        more = "" if given.count(None) == 3 else ", one of them alone"
+        parser.error(f"expected a configuration file, --kernel or --restore{more}")
+    if arguments.restore is not None:
+        for option in ("clock", "seed"):
+            if getattr(arguments, option) is not None:
+                parser.error(f"--{option}: a host that is restored goes on with its own")
     if arguments.kernel is None:
         for option in _GUEST_OPTIONS:
             if getattr(arguments, option) is not None:
@@ -34,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="launch.py",
         usage="%(prog)s CONFIG [options]\n"
-        "       %(prog)s --kernel ELF [--type T] [--cmdline S] [--memory M] [--ramdisk F] [options]",
+        "       %(prog)s --kernel ELF [--type T] [--cmdline S] [--memory M] [--ramdisk F] [options]\n"
+        "       %(prog)s --restore DIR [options]",
         description="Boot the domains of a configuration, or one guest image, on a simulated Xen host.",
         epilog=_EPILOG,
         allow_abbrev=False,
@@ -42,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("config", nargs="?", metavar="CONFIG", help="a YAML file; configs/ has examples")
+    add("--restore", metavar="DIR", help="go on from a checkpoint, or from the newest in a folder of them")
     add("--runtime", choices=("ray", "local"), default="ray", help="one Ray actor a domain (default), or one process")
     add("--clock", choices=("virtual", "host"), help="instead of the configuration's clock.mode")
     add("--seed", type=_seed, metavar="N", help="instead of the configuration's seed")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from toolstack import arguments as command_line
 from toolstack import expect
-from toolstack.errors import ConfigError, HostError
+from toolstack.errors import CheckpointError, ConfigError, HostError
 from toolstack.images import Programs
 from toolstack.log import log
 from toolstack.plan import HostPlan
@@ -65,8 +65,15 @@ def main(argv: list[str] | None = None, surroundings: Surroundings | None = None
 
 
 def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
-    configuration = _configuration(arguments, surroundings.programs)
-    plan = configuration.plan(clock=arguments.clock, seed=arguments.seed)
+    saved, configuration = None, None
+    if arguments.restore is None:
+        configuration = _configuration(arguments, surroundings.programs)
+        plan = configuration.plan(clock=arguments.clock, seed=arguments.seed)
+    else:
+        from toolstack.checkpoint import read
+
+        saved = read(Path(arguments.restore))
+        plan = saved.plan
     runtime = surroundings.find_runtime(arguments.runtime)
     stop = Stop()
     stream: TextIO = sys.stderr if arguments.json == "-" else sys.stdout
@@ -75,6 +82,7 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
     options = RunOptions(
         timeout=arguments.timeout,
         trace_path=None if arguments.trace is None else Path(arguments.trace),
+        restore=saved,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
         stop=stop,
@@ -84,7 +92,7 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
         try:
             report = _run(runtime, plan, options, terminal)
         except ConfigError as error:
-            raise configuration.located(error) from None
+            raise (configuration.located(error) if configuration is not None else error) from None
         unmet = expect.failures(plan.expect, report)
         for line in summary(report, unmet, colour=colour, quiet=arguments.quiet):
             output.line(line)
@@ -107,7 +115,7 @@ def _configuration(arguments: Namespace, programs: Programs | None) -> "Configur
 def _run(runtime: Runtime, plan: HostPlan, options: RunOptions, terminal: Terminal) -> RunReport:
     try:
         return runtime.run(plan, options, terminal)
-    except ConfigError:
+    except (ConfigError, CheckpointError):
         raise
     except KeyboardInterrupt:  # the second Ctrl-C
         return RunReport(plan.name, "interrupted", {})

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -50,6 +51,12 @@ def _vcpus(value: int, info: ValidationInfo) -> int:
     elif value != 1:
         few = "expected at least 1" if value < 1 else "expected 1 (a domain with several vCPUs is not supported yet)"
         raise ValueError(f"{few}, got {value}")
+    return value
+
+
+def _mapping(value: object) -> object:
+    if value is None:
+        raise ValueError("expected a mapping, got nothing")
     return value
 
 
@@ -119,6 +126,22 @@ class MachineConfig(_Model):
     """How many groups of domains that share nothing run at the same time.  The default is the machine's processors."""
     xen_version: Version = Field(default="4.17", validate_default=True)
     """The version that guests are told, 4.N."""
+
+
+class CheckpointConfig(_Model):
+    every: Duration
+    """How often, in the host's time: `10s`."""
+    directory: FileName = "checkpoints"
+    """Where to, relative to the configuration file; it is made where it is not there."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """How many of this host are left there, the newest."""
+
+    @field_validator("every")
+    @classmethod
+    def _takes_time(cls, value: int) -> int:
+        if not value:
+            raise ValueError("expected a time above 0, got 0")
+        return value
 
 
 class InputConfig(_Model):
@@ -201,6 +224,8 @@ class HostConfig(_Model):
     """What everything random is drawn from."""
     clock: ClockConfig = ClockConfig()
     machine: MachineConfig = MachineConfig()
+    checkpoint: Annotated[CheckpointConfig | None, BeforeValidator(_mapping)] = None
+    """Take checkpoints, from which `launch.py --restore` goes on."""
     placement: PlacementConfig = PlacementConfig()
     """How domains are spread over Ray actors."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()

@@ -5,6 +5,7 @@ seen step by step and nothing is lost; at the start of a line it means nothing (
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 from toolstack.text import from_guest
 
@@ -42,6 +43,16 @@ class Console:
         rest = bytes(self._rest)
         self._rest.clear()
         return self._keep(_pieces(rest) if rest.strip(b"\r") else [])
+
+    def save(self) -> tuple[bytes, list[str], int]:
+        """The unfinished line, the lines that are kept, and how many were dropped: to go on elsewhere."""
+        return bytes(self._rest), list(self._history), self._dropped
+
+    def restore(self, saved: tuple[bytes, Sequence[str], int]) -> None:
+        """Go on with what was saved."""
+        rest, history, self._dropped = saved
+        self._rest, self._history = bytearray(rest), deque(history)
+        self._kept = sum(map(_cost, history))
 
     @property
     def lines(self) -> list[str]:

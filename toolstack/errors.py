@@ -61,6 +61,10 @@ class HostError(Exception):
     """The host could not do its work: a package missing, no shared memory, an actor lost.  Its text is one line."""
 
 
+class CheckpointError(HostError):
+    """A checkpoint that cannot be used.  Its text is one line, which names it."""
+
+
 def describe(value: object) -> str:
     """A configuration's value in an error message: short, and on one line."""
     if value is None:

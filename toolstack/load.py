@@ -16,7 +16,7 @@ from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
 from toolstack.packing import Wish, actor_name, pack
-from toolstack.plan import ActorPlan, ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
+from toolstack.plan import ActorPlan, CheckpointPlan, ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
 from toolstack.references import Directory
 
 Locate = Callable[[Problem], Problem]
@@ -65,8 +65,14 @@ class Configuration:
             clock=_clock(config, clock or config.clock.mode), memory=config.machine.memory or wanted,
             pcpus=config.machine.pcpus or os.cpu_count() or 1,
             xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
-            domains=tuple(domains), expect=expect, actors=_actors(config, names),
+            domains=tuple(domains), expect=expect, actors=_actors(config, names), checkpoint=self._checkpoint(),
         )  # fmt: skip
+
+    def _checkpoint(self) -> CheckpointPlan | None:
+        wanted = self.config.checkpoint
+        if wanted is None:
+            return None
+        return CheckpointPlan(wanted.every, self.images.path(wanted.directory), wanted.keep)
 
     def located(self, error: ConfigError) -> ConfigError:
         """A mistake that a runtime found, about one of the plan's domains, with its line in the file."""

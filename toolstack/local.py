@@ -15,6 +15,8 @@ from domains.seat import OnlySeat
 from domains.selfcheck import selfcheck
 from domains.vcpu import Vcpu
 from hypervisor.trace import run_digest
+from toolstack.checkpoint_parts import DomainPart, restore_domain, save_domain
+from toolstack.checkpointer import Checkpointer, restore_host
 from toolstack.console import Console
 from toolstack.jobs import Jobs
 from toolstack.outside import Outside
@@ -27,6 +29,7 @@ from toolstack.session import (
     create_domains,
     domain_report,
     make_hypervisor,
+    memory_file,
     shape_of,
     start_domains,
 )
@@ -61,20 +64,37 @@ class LocalIo:
 
 def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """Boot and run `plan` in this process; see `toolstack.runtime.Runtime`."""
+    with memory_file(plan.name, shape_of(plan).size) as descriptor:
+        return _run(plan, options, sink, descriptor)
+
+
+def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> RunReport:
     started = time.perf_counter()
     meter = BlockMeter(load_fast_path())
     selfcheck(meter)
-    memory = mmap.mmap(-1, shape_of(plan).size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NORESERVE)
+    memory = mmap.mmap(descriptor, shape_of(plan).size)
     pieces: dict[int, list[bytes]] = {domain.domid: [] for domain in plan.domains}
-    io = LocalIo(plan, sink)
+    io, saved = LocalIo(plan, sink), options.restore
     keep = (lambda domid, data: pieces[domid].append(data)) if options.trace_path is not None else None
-    hv = make_hypervisor(plan, memory, io, trace_sink=keep)
-    create_domains(hv, plan)
+    boot = None if saved is None else restore_host(saved, descriptor, traced=keep is not None)
+    hv = make_hypervisor(plan, memory, io, boot=boot, trace_sink=keep)
+    if saved is None:
+        create_domains(hv, plan)
     vcpus: dict[VcpuRow, Vcpu] = {}
     for domain in plan.domains:
-        vcpus |= build_domain(hv, plan.name, domain, meter)
-    start_domains(hv, plan)
+        if saved is None:
+            vcpus |= build_domain(hv, plan.name, domain, meter)
+        else:
+            vcpus |= restore_domain(hv, domain, saved.domain(domain.domid), io, pieces[domain.domid], meter)
+    if saved is None:
+        start_domains(hv, plan)
 
+    def collect() -> dict[int, DomainPart]:
+        return {domain.domid: save_domain(hv, Domid(domain.domid), vcpus, io, pieces[domain.domid])
+                for domain in plan.domains}
+
+    checkpointer = Checkpointer(hv, plan, descriptor, collect, traced=keep is not None)
+    checkpointer.begin(saved)
     jobs = Jobs(hv.host)
     timed_out = False
 
@@ -101,7 +121,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     options.started(Outside(hv, jobs))
     try:
         seat = OnlySeat(lambda: bool(hv.host.outcome[0]))
-        ended = Runner(hv, vcpus, seat, jobs.serve, wait_until).run()
+        ended = Runner(hv, vcpus, seat, jobs.serve, wait_until, checkpointer.take).run()
     finally:
         if timer is not None:
             timer.cancel()
@@ -110,7 +130,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     reports = {}
     for domain in plan.domains:
         io.flush(domain.domid)
-        mine = [vcpus[row] for row in vcpus_of(hv, Domid(domain.domid))]
+        mine = [vcpus[row] for row in vcpus_of(hv, Domid(domain.domid)) if row in vcpus]
         reports[domain.name] = domain_report(hv, domain, io.consoles[domain.domid].lines,
                                              io.details.get(domain.domid, ""), mine)
     digest = run_digest((Domid(domain.domid), domain.name, hv.trace.digest(Domid(domain.domid)))
@@ -126,6 +146,5 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
                      plan.clock.mode, plan.seed)
 
 
-_NORESERVE = 0x4000
 _NAP = 0.05
 """Seconds of the longest sleep: a stop that is asked for is seen after it."""

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from toolstack.config import (
+    CheckpointConfig,
     ClockConfig,
     DomainConfig,
     DomainPlacementConfig,
@@ -24,7 +25,8 @@ _EXPECTED = {
     "int_type": "a whole number",
     "bool_type": "true or false",
 }
-_NEEDED = {"domains": "a mapping of domains", "kernel": "an ELF file, or a program of guests/"}
+_NEEDED = {"domains": "a mapping of domains", "kernel": "an ELF file, or a program of guests/",
+           "every": "a time such as 10s"}
 """The required keys, for the message where one is missing."""
 
 
@@ -63,7 +65,7 @@ def _keys(where: Where) -> list[str]:
     """The keys that the mapping at `where` may have."""
     models: dict[str, type[BaseModel]] = {
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
-        "placement": PlacementConfig,
+        "checkpoint": CheckpointConfig, "placement": PlacementConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
     if where[:1] == ("domains",) and "input" in where[2:]:

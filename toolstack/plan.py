@@ -50,6 +50,16 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPlan:
+    """When to take checkpoints, and where to."""
+
+    every_ns: int
+    directory: Path
+    keep: int = 2
+    """How many of this host are left there, the newest."""
+
+
+@dataclass(frozen=True, slots=True)
 class ActorPlan:
     """One actor of the Ray runtime, which runs some of the domains."""
 
@@ -77,6 +87,7 @@ class HostPlan:
     """By domain name; every domain has one."""
     actors: tuple[ActorPlan, ...]
     """Every domain is in one of them.  The local runtime, which is one process, does not ask."""
+    checkpoint: CheckpointPlan | None = None
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

@@ -7,6 +7,9 @@ through shared memory: see `toolstack.actors` and `domains.baton`.
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -19,6 +22,7 @@ from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
@@ -73,7 +77,10 @@ class _Session:
         self._plan, self._options, self._sink = plan, options, sink
         self._names = {domain.domid: domain.name for domain in plan.domains}
         self._trace = options.trace_path is not None
-        self._consoles: dict[int, list[str]] = {domain.domid: [] for domain in plan.domains}
+        self._saved = options.restore
+        self._consoles: dict[int, list[str]] = {
+            domain.domid: [] if self._saved is None else console_lines(self._saved.domain(domain.domid))
+            for domain in plan.domains}
         self._results: dict[int, Result] = {}
         self._hypervisor: Any = None
         self._actors: list[Any] = []
@@ -99,13 +106,16 @@ class _Session:
         plan = self._plan
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
         # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(plan, self._trace)
+        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
+            plan, self._trace, self._saved)
         for planned in plan.actors:
             name = domain_name(plan.name, planned.name)
             self._actors.append(actor(DomainActor).options(name=name).remote())
-        attachment = self._get(self._hypervisor.attachment.remote())
-        self._get([started.attach.remote(plan, index + 1, attachment, self._trace)
-                   for index, started in enumerate(self._actors)])
+        attachment, saved = self._get(self._hypervisor.attachment.remote()), self._saved
+        self._get([started.attach.remote(
+            plan, index + 1, attachment, self._trace,
+            None if saved is None else {domid: saved.domain(domid) for domid in plan.actors[index].domids})
+            for index, started in enumerate(self._actors)])
 
     def _get(self, references: Any) -> Any:
         try:
@@ -123,7 +133,7 @@ class _Session:
         runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
         for actor in (self._hypervisor, *self._actors):
             self._outputs[actor.lines.remote()] = actor
-        hypervisor = self._hypervisor.run.remote()
+        hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
@@ -185,6 +195,10 @@ class _Session:
             return Outcome(ray.get(reference))
         except RayActorError as error:
             raise HostError(f"the hypervisor's actor died: {_one_line(error)}") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, HostError):
+                raise error.cause from None
+            raise
 
     def _report(self, domain: DomainPlan) -> DomainReport:
         result = self._results.get(domain.domid)
@@ -206,6 +220,15 @@ class _Session:
         for actor in (*self._actors, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
+
+
+def _saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
+    """What each actor that lives keeps of its domains, for a checkpoint.  Called in an actor."""
+    parts: list[Mapping[int, DomainPart]] = []
+    for reference in [actor.save.remote() for actor in actors]:
+        with suppress(RayActorError):
+            parts.append(ray.get(reference))
+    return parts
 
 
 def _one_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from toolstack.report import RunReport
 from toolstack.stop import Stop
 
 if TYPE_CHECKING:
+    from toolstack.checkpoint import Checkpoint
     from toolstack.outside import Running
 
 RuntimeName = Literal["ray", "local"]
@@ -36,6 +37,8 @@ class RunOptions:
     """Seconds of host time from the first domain's start; None: no limit."""
     trace_path: Path | None = None
     """Where to write the canonical trace in msgpack; None: nowhere."""
+    restore: "Checkpoint | None" = None
+    """Go on from here; the plan is the checkpoint's."""
     log_level: Level = "warning"
     log_format: Format = "text"
     """For the actors' own logs (`toolstack.log`)."""

@@ -1,8 +1,10 @@
 """What both runtimes do: lay a plan's host out over bytes, create its domains, and report on them afterwards."""
 
 import mmap
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from abi.errno import XenError
 from abi.sched import ShutdownReason
@@ -53,6 +55,17 @@ def scrubber(memory: mmap.mmap) -> Callable[[int, int], None]:
             words[address:address + size] = bytes(size)
 
     return scrub
+
+
+@contextmanager
+def memory_file(name: str, size: int) -> Iterator[int]:
+    """A new host's memory while it is needed: the descriptor of a file without a name, all zero and sparse."""
+    descriptor = os.memfd_create(f"domus-{name}")
+    try:
+        os.ftruncate(descriptor, size)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int | None = None,

@@ -120,6 +120,23 @@ class Host:
         self.failures = expect.failures(plan.expect, self.report)
         return self.report
 
+    def restore(self, checkpoint: Path, timeout: float | None = 60.0, *, trace: Path | None = None) -> RunReport:
+        """Go on from a checkpoint, or from the newest in a folder of them, until what `run` waits for.
+
+        The host's domains are the checkpoint's.  Raises CheckpointError, HostError.
+        """
+        from toolstack.checkpoint import read
+
+        saved = read(checkpoint)
+        self.report, self.failures, self._sink = None, [], _Kept()
+        options = RunOptions(timeout=timeout, trace_path=trace, restore=saved, started=self._started)
+        try:
+            self.report = self._runtime.run(saved.plan, options, self._sink)
+        finally:
+            self.running = None
+        self.failures = expect.failures(saved.plan.expect, self.report)
+        return self.report
+
     def _started(self, running: Running) -> None:
         self.running = running
 

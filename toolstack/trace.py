@@ -18,7 +18,7 @@ import msgpack  # type: ignore[import-untyped, unused-ignore]
 from abi.sched import ShutdownReason
 from abi.types import Domid
 from hypervisor.decode import call_in_words, hypercall_name, result_in_words
-from hypervisor.trace import Kind, records
+from hypervisor.trace import Kind, joined_records
 
 FORMAT, VERSION = "domus trace", 1
 _USAGE = 2
@@ -29,7 +29,7 @@ class TraceError(Exception):
 
 
 class Stream(NamedTuple):
-    """One domain's part of a trace: pieces of whole records, as a sink of `hypervisor.trace.Trace` got them."""
+    """One domain's part of a trace: its pieces in order, as a sink of `hypervisor.trace.Trace` got them."""
 
     domid: Domid
     name: str
@@ -56,10 +56,9 @@ def write_trace(path: Path, streams: Sequence[Stream], *, clock: str, digest: st
 
 def _in_order(stream: Stream) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    for piece in stream.pieces:
-        for time, kind, vcpu, number, payload, result in records(piece):
-            record = (time, stream.domid, vcpu, int(kind), payload)
-            found.append((*record, number, result) if kind >= Kind.HYPERCALL else record)
+    for time, kind, vcpu, number, payload, result in joined_records(stream.pieces):
+        record = (time, stream.domid, vcpu, int(kind), payload)
+        found.append((*record, number, result) if kind >= Kind.HYPERCALL else record)
     found.sort(key=itemgetter(0))  # the vCPUs of a domain take turns, so their times need not rise together
     return found
 

@@ -25,7 +25,7 @@ class StoreRing:
     """The rings in the page at machine address `page`."""
 
     def __init__(self, arena: Arena, page: int) -> None:
-        self._u8, self._u32, offset = arena.u8, arena.u32, _SHAPE.offset
+        self._u8, self._u32, offset, self.page = arena.u8, arena.u32, _SHAPE.offset, page
         self._requests, self._answers = page + offset["req"], page + offset["rsp"]
         self._req_cons, self._req_prod = page + offset["req_cons"] >> 2, page + offset["req_prod"] >> 2
         self._rsp_cons, self._rsp_prod = page + offset["rsp_cons"] >> 2, page + offset["rsp_prod"] >> 2

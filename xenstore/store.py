@@ -35,6 +35,7 @@ class Store:
         self._rings: dict[Domid, StoreRing] = {}
         hv.serve_store = self.serve
         hv.destroyed.append(self.release)
+        hv.keepers["store"] = self
 
     def serve(self, domid: Domid) -> None:
         """The guest has notified the store."""
@@ -71,6 +72,16 @@ class Store:
         self._shared.keep(self._tree, self._connections)
         for other in sorted(heard):
             self._hv.events.notify_guest(other, Port(self._param(other, HvmParam.STORE_EVTCHN)))
+
+    def save(self, domid: Domid) -> int:
+        """Where the guest's rings are, 0 where nobody has looked: see `hypervisor.hypervisor.Keeper`."""
+        ring = self._rings.get(domid)
+        return 0 if ring is None else ring.page
+
+    def restore(self, domid: Domid, saved: int) -> None:
+        """The guest's rings are there, whatever it has put in their place since."""
+        if saved:
+            self._rings[domid] = StoreRing(self._hv.arena, saved)
 
     # Steps of these.
 

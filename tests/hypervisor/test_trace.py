@@ -1,10 +1,10 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor.trace import FOLD_AT, Kind, Record, Trace, records, run_digest
+from hypervisor.trace import FOLD_AT, Kind, Record, Trace, joined_records, records, run_digest
 
 words = st.integers(0, (1 << 64) - 1)
 
@@ -47,17 +47,51 @@ def test_memory_is_constant_and_the_sink_gets_every_byte():
     assert len(trace.buffers[1]) < FOLD_AT
     trace.finish()
     stream = b"".join(data for domid, data in pieces if domid == 1)
-    assert hashlib.sha256(stream).digest() == trace.digest(1)
+    link = bytes(32)
+    for at in range(0, len(stream), FOLD_AT):
+        link = hashlib.sha256(link + stream[at:at + FOLD_AT]).digest()
+    assert link == trace.digest(1)
     assert len(list(records(stream))) == 15000
 
 
-def test_every_piece_that_the_sink_gets_is_whole_records():
+def test_records_are_found_across_the_pieces_that_the_sink_gets():
     pieces = []
     trace = Trace(lambda domid, data: pieces.append(data))
     busy(trace, 3000)
+    trace.finish()
+    trace.finish()
     assert len(pieces) > 1
-    for piece in pieces:
-        assert all(record.vcpu == 0 for record in records(piece))
+    assert list(joined_records(pieces)) == list(records(b"".join(pieces)))
+    assert len(list(joined_records(pieces))) == 9000
+    with pytest.raises(ValueError, match="no trace record"):
+        list(joined_records([*pieces, b"x"]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 3 * FOLD_AT), max_size=6), st.integers(0, 6))
+def test_the_digest_depends_on_the_stream_alone(sizes, saved_after):
+    """Neither on how the bytes came, nor on a trace that is saved and goes on elsewhere."""
+    parts = [(b"%09d" % number * size)[:size] for number, size in enumerate(sizes)]
+    pieces, whole = [], Trace()
+    trace = Trace(lambda domid, data: pieces.append(data))
+    for number, part in enumerate(parts):
+        if number == saved_after:
+            state = trace.save(1)
+            trace = Trace(lambda domid, data: pieces.append(data))
+            trace.restore(1, state)
+        trace.buffers[1] += part
+        if len(trace.buffers[1]) >= FOLD_AT:
+            trace.fold(1)
+    whole.buffers[1] += b"".join(parts)
+    trace.finish()
+    assert trace.digest(1) == whole.digest(1)
+    assert b"".join(pieces) == b"".join(parts)
+
+
+@pytest.mark.parametrize("state", [(b"short", b"", 0), (bytes(32), bytes(FOLD_AT), 0), (bytes(32), b"abc", 4)])
+def test_what_is_no_saved_stream_is_refused(state):
+    with pytest.raises(ValueError, match="a trace's stream"):
+        Trace().restore(1, state)
 
 
 def test_streams_of_domains_are_apart():

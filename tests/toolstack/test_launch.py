@@ -179,8 +179,8 @@ def test_a_guest_image_runs_without_a_file(
 
 
 USAGE = [
-    ([], "expected a configuration file or --kernel"),
-    (["x.yaml", "--kernel", "y"], "expected a configuration file or --kernel, not both"),
+    ([], "expected a configuration file, --kernel or --restore"),
+    (["x.yaml", "--kernel", "y"], "expected a configuration file, --kernel or --restore, one of them alone"),
     (["x.yaml", "--memory", "5"], "--memory goes with --kernel; with a configuration file, write it there"),
     (["x.yaml", "--timeout", "0"], "argument --timeout: expected a number of seconds above 0, got '0'"),
     (["x.yaml", "--timeout", "nan"], "argument --timeout: expected a number of seconds above 0, got 'nan'"),

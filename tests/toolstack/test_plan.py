@@ -12,7 +12,7 @@ from hypervisor.typed_input import InputStep
 from toolstack import quantities
 from toolstack.errors import ConfigError
 from toolstack.load import from_data, from_options, load
-from toolstack.plan import ClockPlan, Expectation, HostPlan
+from toolstack.plan import CheckpointPlan, ClockPlan, Expectation, HostPlan
 from toolstack.references import Directory
 
 EPOCH_2026 = 1_767_225_600 * 10**9
@@ -247,3 +247,12 @@ def test_quantities_are_read_as_people_write_them(read: Any, written: object, me
 @given(st.integers(min_value=1, max_value=1 << 20))
 def test_a_size_that_is_shown_is_read_as_the_same(mebibytes: int) -> None:
     assert quantities.size(quantities.show_size(mebibytes << 20)) == mebibytes << 20
+
+
+def test_checkpoints_go_where_the_configuration_is(tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    file.write_text("checkpoint: {every: 1.5s}\ndomains: {writer: {kernel: writer}}\n")
+    found = load(str(file), FakePrograms()).plan().checkpoint
+    assert found == CheckpointPlan(1_500_000_000, tmp_path / "checkpoints", 2)
+    file.write_text("domains: {writer: {kernel: writer}}\n")
+    assert load(str(file), FakePrograms()).plan().checkpoint is None

@@ -1,7 +1,7 @@
 import msgpack
 import pytest
 
-from hypervisor.trace import Trace, records
+from hypervisor.trace import Trace, joined_records
 from toolstack.trace import Stream, main, read_trace, write_trace
 
 
@@ -68,7 +68,7 @@ def test_no_record_is_lost_over_many_pieces(tmp_path):
     pieces = recorded(1, *range(10_000))
     assert len(pieces) > 1
     write_trace(path, [Stream(1, "a", pieces)], clock="host", digest="")
-    assert len(list(read_trace(path))) == 1 + sum(1 for piece in pieces for _ in records(piece)) == 10_001
+    assert len(list(read_trace(path))) == 1 + sum(1 for _ in joined_records(pieces)) == 10_001
 
 
 @pytest.mark.parametrize("content", [
