@@ -20,6 +20,7 @@ from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable
 from hypervisor.frames import FrameTable
 from hypervisor.groups import GroupTable
 from hypervisor.p2m import P2mTable, leaf
+from hypervisor.place import PlaceTable
 from hypervisor.watchdog import WatchdogTable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _NAMES = (
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
     "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
     "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
-    "leader",
+    "leader", "home",
     "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
     "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped",
     "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
@@ -99,6 +100,7 @@ class FastPath:
             "int_vector": engine.int_vector, "memory": hv.arena.u8, "entered": vcpus.state_entry_time,
             "own_vector": hv.params.upcall_vector, "via": domains.callback_via_type, "vector": domains.callback_vector,
             "watchdog": table(WatchdogTable).earliest, "leader": table(GroupTable).leader,
+            "home": table(PlaceTable).home,
             "directory": p2m.directory, "max_gfn": p2m.max_gfn,
             "channel_state": channels.state, "consumer": channels.consumer, "notify_vcpu": channels.notify_vcpu,
             "remote_dom": channels.remote_dom, "remote_port": channels.remote_port,

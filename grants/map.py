@@ -47,6 +47,8 @@ class GrantMappings:
         self._maptrack = Maptrack(domains, maptrack)
         self.require: Callable[[Domid, int], None] = lambda domid, other: None
         """See `grants.grant_table.Require`."""
+        self.fetch: Callable[[Domid, Mfn], None] | None = None
+        """See `GrantTables.set_fetch`."""
 
     def map_grant_ref(self, mapper: Domid, host_addr: int, flags: int, ref: GrantRef,
                       granter: Domid) -> tuple[GrantHandle, int]:
@@ -74,6 +76,8 @@ class GrantMappings:
         self._address[row] = host_addr
         self._flags[row] = flags & 0xFFFF
         self._mapped[mapper] += 1
+        if self.fetch is not None:
+            self.fetch(granter, mfn)
         return handle, mfn << PAGE_SHIFT
 
     def _activate(self, mapper: Domid, flags: int, ref: GrantRef, granter: Domid, increment: int) -> Mfn:
@@ -152,6 +156,7 @@ class GrantMappings:
         flags = self._flags[row]
         if not flags:
             raise GrantError(GrantStatus.bad_handle)
+        self.require(mapper, self._granter[row])
         mfn = self._frame[self._granter[row] * self._refs + self._ref[row]]
         done = 0
         if dev_bus_addr and flags & GNTMAP_device_map:
@@ -187,6 +192,7 @@ class GrantMappings:
             row = mapper * self._handles + handle
             flags = self._flags[row]
             if flags:
+                self.require(mapper, self._granter[row])
                 mfn = self._frame[self._granter[row] * self._refs + self._ref[row]]
                 if flags & GNTMAP_host_map:
                     host.release(mapper, self._address[row], mfn, flags)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
-from abi.types import NEVER, Domid, Port, VcpuId, VcpuRow
+from abi.types import NEVER, Domid, Mfn, Port, VcpuId, VcpuRow
 from abi.xen import Virq
 from clock.source import Clock
 from clock.wallclock import Wallclock, write_wallclock
@@ -262,6 +262,8 @@ class Hypervisor:
         """
         while self.to_destroy:
             domid = self.to_destroy.pop()
+            if self.groups.reach is not None:
+                self.groups.reach(domid)
             self.drain_console(domid)
             self.console_lines.flush(domid)
             row = VcpuRow(self.domains.vcpu_base[domid])
@@ -293,6 +295,11 @@ class Hypervisor:
         self.host.alive[0] -= self.domains.awaited[domid]
 
     # -- wiring
+
+    def set_node(self, reach: Callable[[int], None], fetch: Callable[[Domid, Mfn], None]) -> None:
+        """The host is on several nodes: see `Groups.reach` and `GrantTables.set_fetch`."""
+        self.groups.reach = self.pv.entries.reach = reach
+        self.grants.set_fetch(fetch)
 
     def _vcpu_of(self, domid: Domid) -> VcpuRow:
         """The vCPU of a domain that makes the call which is being done: the current one."""

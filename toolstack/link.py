@@ -27,6 +27,7 @@ from toolstack.link_events import (
     PeerLost,
     PeerLostError,
     Received,
+    Rung,
     Traffic,
 )
 from toolstack.link_frames import encode
@@ -40,6 +41,7 @@ Address = tuple[str, int]
 _BACKLOG = 8 << 20
 """Bytes that may wait for one peer before `send` waits too."""
 _NAP = 0.01
+_RINGS = 4096
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -71,6 +73,7 @@ class Endpoint:
         self._joined, self._room = threading.Condition(), threading.Condition()
         self._by_file: dict[int, Peer] = {}
         self._closed = False
+        self._watched: set[int] = set()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, _IN)
@@ -86,6 +89,12 @@ class Endpoint:
     def peers(self) -> list[int]:
         """The nodes that there is a link to."""
         return sorted(self._peers)
+
+    def watch(self, file: int) -> None:
+        """Let `receive` see to a pipe, too: what is written to it is thrown away, and is an event."""
+        os.set_blocking(file, False)
+        self._watched.add(file)
+        self._epoll.register(file, _IN)
 
     def connect(self, peer: int, address: Address, seconds: float = 5.0) -> None:
         """Make the link to node `peer`, which listens at `address`.  Raises LinkError."""
@@ -251,6 +260,9 @@ class Endpoint:
     def _woken(self, file: int) -> None:
         if file == self._wake:
             os.eventfd_read(file)
+        elif file in self._watched:
+            os.read(file, _RINGS)
+            self._inbox.append(Rung(file))
 
     def _read(self, link: Peer) -> None:
         ended = link.read(self._messages)
