@@ -98,13 +98,14 @@ class Baton:
 
     def _send_away(self, process: int) -> None:
         """Hand the team's baton to a process on another node, by this node's agent."""
-        with self._lock():
-            self._looks = 0
-            self._word[self._me] = 0
-            self._word[process] = Task.RUN
-            self._state[self._team[self._me]] = TeamState.AWAY
-            self._start_next()
+        self._looks = 0
+        self._word[self._me] = 0
+        self._state[self._team[self._me]] = TeamState.AWAY
+        self._word[process] = Task.RUN
         self._node.ring()
+        if TeamState.WAITING in self._state.tobytes():
+            with self._lock():
+                self._start_next()
 
     def hand_round(self, process: int) -> None:
         """See `Seat`."""
@@ -198,27 +199,35 @@ class Baton:
 
     def outgoing(self) -> list[tuple[int, int]]:
         """Teams whose baton has to go to another node, each with the process that gets it there.  They are told once."""
-        found = []
-        with self._lock():
-            for process in self._node.others:
-                if self._word[process]:
-                    self._word[process] = 0
-                    found.append((self._team[process], process))
+        found, word = [], self._word
+        for process in self._node.others:
+            if word[process]:
+                word[process] = 0
+                found.append((self._team[process], process))
         return found
 
     def through(self) -> list[int]:
         """Teams that are through with the round, once none on this node is at it.  They are told once."""
+        if TeamState.THROUGH not in self._state.tobytes():
+            return []
         with self._lock():
             states = self._state.tobytes()
-            if TeamState.THROUGH not in states or TeamState.RUNNING in states or TeamState.WAITING in states:
+            if TeamState.RUNNING in states or TeamState.WAITING in states:
                 return []
             found = [team for team, state in enumerate(states) if state == TeamState.THROUGH]
             for team in found:
                 self._state[team] = TeamState.IDLE
             return found
 
-    def arrive(self, batons: Iterable[tuple[int, int]]) -> None:
+    def arrive(self, batons: Sequence[tuple[int, int]]) -> None:
         """Batons have come from another node: each team, and the process that gets it."""
+        if len(batons) == 1 and self._table.topology[0] == self._topology():
+            states = self._state.tobytes()
+            if TeamState.WAITING not in states and states.count(TeamState.RUNNING) < self._pcpus:
+                team, process = batons[0]
+                self._table.starter[team] = process
+                self._begin(team)
+                return
         with self._lock():
             if self._table.topology[0] != self._topology():
                 self._form_teams()

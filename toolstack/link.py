@@ -90,6 +90,11 @@ class Endpoint:
         """The nodes that there is a link to."""
         return sorted(self._peers)
 
+    @property
+    def pending(self) -> bool:
+        """Whether an event is there already."""
+        return bool(self._inbox)
+
     def watch(self, file: int) -> None:
         """Let `receive` see to a pipe, too: what is written to it is thrown away, and is an event."""
         os.set_blocking(file, False)

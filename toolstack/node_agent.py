@@ -124,7 +124,7 @@ class Agent:
                         self._take(event.peer, event.message)
                     elif isinstance(event, PeerLost):
                         self._lose(event)
-                    event = self._endpoint.receive(0)
+                    event = self._endpoint.receive(0) if self._endpoint.pending else None
                 self._serve()
         except (LinkError, DeltaError) as error:
             if not self._host.outcome[0]:
