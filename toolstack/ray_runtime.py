@@ -26,6 +26,7 @@ from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
+from toolstack.ray_nodes import RayNodes
 from toolstack.ray_outside import RemoteHost
 from toolstack.report import DomainReport, RunReport
 from toolstack.report import Outcome as RunOutcome
@@ -83,6 +84,7 @@ class _Session:
             for domain in plan.domains}
         self._results: dict[int, Result] = {}
         self._hypervisor: Any = None
+        self._nodes: Any = None
         self._actors: list[Any] = []
         """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
         self._outputs: dict[Any, Any] = {}
@@ -100,20 +102,21 @@ class _Session:
             self._write_trace(digest)
         return RunReport(self._plan.name, outcome, reports, digest, time.perf_counter() - started,
                          max((report.virtual_time_ns for report in reports.values()), default=0), "ray",
-                         self._plan.clock.mode, self._plan.seed)
+                         self._plan.clock.mode, self._plan.seed, links=self._nodes.traffic())
 
     def _start(self) -> None:
         plan = self._plan
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
+        self._nodes = RayNodes(plan, actor, self._trace)
         # All processes start side by side; what one needs of another comes later.
-        self._hypervisor = actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
-            plan, self._trace, self._saved)
+        self._hypervisor = actor(HypervisorActor).options(
+            name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._trace, self._saved)
         for planned in plan.actors:
             name = domain_name(plan.name, planned.name)
-            self._actors.append(actor(DomainActor).options(name=name).remote())
-        attachment, saved = self._get(self._hypervisor.attachment.remote()), self._saved
+            self._actors.append(actor(DomainActor).options(name=name, **self._nodes.options(planned.node)).remote())
+        attachments, saved = self._nodes.join(self._hypervisor, self._get), self._saved
         self._get([started.attach.remote(
-            plan, index + 1, attachment, self._trace,
+            plan, index + 1, attachments[plan.actors[index].node], self._trace,
             None if saved is None else {domid: saved.domain(domid) for domid in plan.actors[index].domids})
             for index, started in enumerate(self._actors)])
 
@@ -131,7 +134,8 @@ class _Session:
     def _follow(self) -> RunOutcome:
         """Let the domains run; show what they print until all have ended."""
         runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
-        for actor in (self._hypervisor, *self._actors):
+        self._nodes.run()
+        for actor in (self._hypervisor, *self._nodes.outputs(), *self._actors):
             self._outputs[actor.lines.remote()] = actor
         hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
@@ -151,6 +155,10 @@ class _Session:
                     self._finished(reference, runs.pop(reference))
                 else:
                     ended = self._ended(reference)
+            for number in self._nodes.look():
+                for index, planned in enumerate(self._plan.actors):
+                    if planned.node == number:
+                        ray.kill(self._actors[index])
             now = time.monotonic()
             if deadline is not None and now > deadline:
                 self._timed_out, deadline = True, None
@@ -187,6 +195,7 @@ class _Session:
             if not isinstance(error.__cause__, RayActorError):
                 raise
             self._hypervisor.lost.remote(index + 1)
+            self._nodes.lost(index + 1, self._plan.actors[index].node)
             return
         self._results |= {result.report.domid: result for result in results}
 
@@ -217,7 +226,8 @@ class _Session:
 
     def close(self) -> None:
         """Leave no actor behind."""
-        for actor in (*self._actors, self._hypervisor):
+        nodes = [] if self._nodes is None else self._nodes.outputs()
+        for actor in (*self._actors, *nodes, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
 
