@@ -245,6 +245,15 @@ class Baton:
             if not self._busy() and TeamState.WAITING not in states and not self._holders():
                 self._tell(HYPERVISOR, Task.ROUND)
 
+    def here(self) -> list[int]:
+        """The teams whose baton is on this node, or that are through and have not told so."""
+        wanted = (TeamState.RUNNING, TeamState.WAITING, TeamState.THROUGH)
+        return [team for team, state in enumerate(self._state.tobytes()) if state in wanted]
+
+    def away(self) -> list[int]:
+        """The teams whose baton is on another node."""
+        return [team for team, state in enumerate(self._state.tobytes()) if state == TeamState.AWAY]
+
     def team_of(self) -> "memoryview[int]":
         """By process, its team."""
         return self._team

@@ -224,7 +224,9 @@ class Travellers:
 
     def reclaim(self, domid: int, lost: int) -> None:
         """Whoever had the domain's baton is gone: go on with what is here."""
-        self._hot_of(domid).replica.reclaim(lost)
+        if not self._hot_of(domid).replica.holding:
+            self._hot[domid].replica.reclaim(lost)
+            self._hot[domid].look()
 
     def reclaim_cold(self, domid: int, lost: int) -> None:
         """The same for the cold part of a domain that lives here."""

@@ -183,6 +183,27 @@ class GrantMappings:
         if done == _MAPPED:
             self._memory.put_page(mfn)
 
+    def recount(self, granter: Domid) -> None:
+        """What the granter's active entries said is lost: say what its grants' mappers know."""
+        first = granter * self._refs
+        for row in range(first, first + self._nr_entries[granter]):
+            self._pin[row] = 0
+        for mapper in range(self._rows):
+            for row in range(mapper * self._handles, mapper * self._handles + self._limit[mapper]):
+                if self._flags[row] and self._granter[row] == granter and mapper != granter:
+                    active = first + self._ref[row]
+                    self._pin[active] += INCREMENT[self._flags[row] & KIND_MASK]
+                    self._grantee[active] = Domid(mapper)
+
+    def held(self, mapper: Domid) -> list[tuple[Mfn, int]]:
+        """The frames that a domain has mapped for itself to use, each with its GNTMAP_*, once a mapping."""
+        found = []
+        for row in range(mapper * self._handles, mapper * self._handles + self._limit[mapper]):
+            if self._flags[row] & GNTMAP_host_map:
+                self.require(mapper, self._granter[row])
+                found.append((self._frame[self._granter[row] * self._refs + self._ref[row]], self._flags[row]))
+        return found
+
     def release_mappings(self, mapper: Domid) -> None:
         """Undo all that `mapper` has mapped: it dies (gnttab_release_mappings)."""
         host = self._hosts[self._kind[mapper]]

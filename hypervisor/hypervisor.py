@@ -6,6 +6,7 @@ Each process that runs domains of the host has one; whoever holds the baton may 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from abi.grant_table import GNTMAP_readonly
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
 from abi.types import NEVER, Domid, Mfn, Port, VcpuId, VcpuRow
@@ -129,6 +130,8 @@ class Hypervisor:
         """These two are set by an engine whose guests can have them: see `hypervisor.vcpu_op`."""
         self.to_destroy: list[Domid] = []
         """Domains that shut down since the runner last looked."""
+        self.lost: set[Domid] = set()
+        """Domains whose memory is gone, and with it what only they themselves needed: their node is lost."""
         self.destroyed: list[Callable[[Domid], None]] = []
         """Told of every domain whose resources go."""
         self.keepers: dict[str, Keeper] = {}
@@ -283,6 +286,9 @@ class Hypervisor:
         self.domains.released[domid] = 1
         self.events.close_all(domid)
         self.grants.destroy(domid)
+        if domid in self.lost:
+            self.domains.tot_pages[domid] = 0
+            return
         release_vcpu_infos(self, domid)
         self.pv.destroy(domid)
         self.memory.free_domain(domid)
@@ -293,6 +299,17 @@ class Hypervisor:
         for tell in self.destroyed:
             tell(domid)
         self.host.alive[0] -= self.domains.awaited[domid]
+
+    def lose(self, domid: Domid) -> None:
+        """A domain's node is lost: from now on its books say what those of the others say."""
+        self.lost.add(domid)
+        mappings = self.grants.mappings
+        mappings.recount(domid)
+        if self.domains.kind[domid] == GuestKind.PV:  # its page tables held what they mapped, once more
+            for mfn, flags in mappings.held(domid):
+                if not flags & GNTMAP_readonly:
+                    self.pv.types.put_type(mfn)
+                self.frames.put_page(mfn)
 
     # -- wiring
 

@@ -247,7 +247,13 @@ class HypervisorActor(Member):
         """In the agent's thread: all processes of a node are gone."""
         for index, actor in enumerate(self.plan.actors):
             if actor.node == node:
-                self._jobs.add(partial(self._bury, index + 1, f"its node is lost (number {node})"))
+                self._jobs.add(partial(self._bury_lost, index + 1, node))
+
+    def _bury_lost(self, process: int, node: int) -> None:
+        for domid in self.plan.actors[process - 1].domids:
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.lose(Domid(domid))
+        self._bury(process, f"its node is lost (number {node})")
 
     def traffic(self) -> dict[int, PairTraffic]:
         """What this node sent to others."""

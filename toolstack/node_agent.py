@@ -10,22 +10,24 @@ The first node ends the rounds, so at the end of each all teams' state comes to 
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from abi.types import PAGE_SIZE
 from domains.baton import Baton
 from domains.node import Node, Wanted
 from domains.runner import Outcome
-from domains.travel import Travellers
+from domains.travel import HOST, Travellers
 from hypervisor.groups import GroupTable
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainState, DomainTable, VcpuTable
 from state.replica import DeltaError
 from toolstack.link import Address, Endpoint
-from toolstack.link_events import LinkError, PeerLost, Received
+from toolstack.link_events import LinkError, PeerLost, PeerLostError, Received
 from toolstack.log import log
 
 FIRST = 0
@@ -33,7 +35,27 @@ FIRST = 0
 _LOOK = 0.05
 """Seconds after which the agent looks whether the run is to stop."""
 _ENDED = (int(DomainState.FREE), int(DomainState.DEAD))
-_BUILT, _ROUND, _BATON, _THROUGH, _COLD, _LENT, _PAGE, _CONTENT, _STOP, _OVER = range(10)
+(_BUILT, _ROUND, _BATON, _THROUGH, _COLD, _LENT, _PAGE, _CONTENT, _STOP, _OVER, _WHERE, _HERE, _RECLAIM,
+ _FORGET) = range(14)
+_DOUBT = 0.25
+"""Seconds after which a team that nobody has is asked for again: its baton may just have been on its way."""
+
+
+@dataclass
+class Loss:
+    """A node that is gone, and what is known of the teams that were not on the first node then."""
+
+    node: int
+    asked: bool = False
+    due: float = 0.0
+    sure: bool = False
+    """They were asked twice."""
+    settled: bool = False
+    heard: dict[int, list[int]] = field(default_factory=dict)
+    """By node that is left, the teams that it has."""
+    teams: dict[int, dict[int, int]] = field(default_factory=dict)
+    """By team and node, how recent the state there is."""
+    suspects: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -73,6 +95,9 @@ class Agent:
         self.failure = ""
         """Why the run could not go on; one line."""
         self._batons: dict[int, int] = {}
+        self._asking: dict[int, int] = {}
+        """By process, the node that it waits for."""
+        self._losses: list[Loss] = []
         self.address: Address = endpoint.address
         endpoint.watch(bell)
         self._thread = threading.Thread(target=self._work, name=f"agent of node {number}", daemon=True)
@@ -146,26 +171,40 @@ class Agent:
         self._over.set()
 
     def _send(self, peer: int, *message: Any) -> None:
-        self._endpoint.send(peer, message)
+        try:
+            self._endpoint.send(peer, message)
+        except PeerLostError:  # an event says so, too, and what follows from it
+            if peer == FIRST:
+                raise
+
+    def _send_last(self, peer: int, *message: Any) -> None:
+        """Send what is to arrive after all that was sent before, however large that is."""
+        with suppress(PeerLostError):
+            self._endpoint.send(peer, message, bulk=True)
 
     # -- what this node's processes want
 
     def _serve(self) -> None:
         for process, what, argument, owner in self._node.asked():
             self._fetch(process, what, argument, owner)
+        if self._losses:
+            self._look_for_losses()
         batons: dict[int, list[tuple[int, int]]] = {}
         for team, process in self._baton.outgoing():
             batons.setdefault(self._processes[process], []).append((team, process))
         if batons and self._number == FIRST and self._host.round[0] != self._round:
             self._begin_round()
         for peer, teams in batons.items():
+            if peer not in self._endpoint.peers:  # it is lost: who is to have the baton is about to be dead
+                self._end_teams([team for team, _ in teams])
+                continue
             parcels = self._travellers.collect(self._domains_of(team for team, _ in teams), peer)
             self._batons[peer] = self._batons.get(peer, 0) + len(teams)
             self._send(peer, _BATON, self._round, teams, parcels)
         if self._number != FIRST:
             through = self._baton.through()
             if through:
-                self._send(FIRST, _THROUGH, through, self._travellers.collect(self._domains_of(through), FIRST))
+                self._end_teams(through)
         elif self._host.outcome[0]:
             self._tell_end()
         elif self._host.stop[0] and not self._stopped:
@@ -173,14 +212,23 @@ class Agent:
             for peer in self._endpoint.peers:
                 self._send(peer, _STOP)
 
+    def _end_teams(self, teams: list[int]) -> None:
+        """Teams whose batons are here are through with the round."""
+        if self._number == FIRST:
+            self._baton.done(teams)
+        else:
+            self._send(FIRST, _THROUGH, teams, self._travellers.collect(self._domains_of(teams), FIRST))
+
     def _fetch(self, process: int, what: Wanted, argument: int, owner: int) -> None:
         travellers = self._travellers
         here = travellers.has_cold(owner) if what == Wanted.COLD else travellers.has_page(owner, argument)
         if here or self._homes[owner] not in self._endpoint.peers:
             self._node.answer(process)
         elif what == Wanted.COLD:
+            self._asking[process] = self._homes[owner]
             self._send(self._homes[owner], _COLD, process, owner)
         else:
+            self._asking[process] = self._homes[owner]
             self._send(self._homes[owner], _PAGE, process, owner, argument)
 
     def _domains_of(self, teams: Iterable[int]) -> list[int]:
@@ -243,7 +291,7 @@ class Agent:
         elif kind == _LENT:
             process, domid, delta = rest
             self._travellers.borrowed(domid, delta)
-            self._node.answer(process)
+            self._answer(process)
         elif kind == _PAGE:
             process, owner, address = rest
             self._send(peer, _CONTENT, process, owner, address, self._travellers.page(address))
@@ -251,13 +299,23 @@ class Agent:
             process, owner, address, content = rest
             if len(content) == PAGE_SIZE:
                 self._travellers.put_page(owner, address, content)
-            self._node.answer(process)
+            self._answer(process)
         elif kind == _STOP:
             self._host.stop[0] = 1
         elif kind == _OVER:
             self._travellers.apply(rest[1])
             self._host_row[:] = rest[0]
             self._end()
+        elif kind == _WHERE:
+            teams = rest[1]
+            turns = {team: self._turns(team) for team in teams}
+            self._send_last(peer, _HERE, rest[0], self._baton.here(), turns)
+        elif kind == _HERE:
+            self._heard(peer, *rest)
+        elif kind == _RECLAIM:
+            self._reclaim(*rest)
+        elif kind == _FORGET:
+            self._forget(*rest)
         elif kind == _BUILT:
             for domid, ring in rest[0].items():
                 self._place.store_ring[domid] = ring
@@ -283,14 +341,75 @@ class Agent:
 
     # -- who is lost
 
+    def _answer(self, process: int) -> None:
+        self._asking.pop(process, None)
+        self._node.answer(process)
+
     def _lose(self, event: PeerLost) -> None:
         if self._host.outcome[0]:
             return
-        if event.peer == FIRST or self._number != FIRST:
-            if event.peer == FIRST:
-                self._fail(f"the first node is lost: {event.reason}")
+        for process, node in list(self._asking.items()):
+            if node == event.peer:  # what it asks for is gone, and its domain is about to be
+                self._answer(process)
+        if event.peer == FIRST:
+            self._fail(f"the first node is lost: {event.reason}")
+        elif self._number == FIRST:
+            self._losses.append(Loss(event.peer))
+            self._lost(event.peer)
+
+    def _turns(self, team: int) -> int:
+        """How recent the state is that this node has of a team."""
+        return sum(self._travellers.turn(domid) for domid in self._domains_of([team]))
+
+    def _look_for_losses(self) -> None:
+        """On the first node: which teams' batons were on nodes that are gone?"""
+        for loss in self._losses:
+            if not loss.asked and time.monotonic() >= loss.due:
+                loss.asked, loss.heard = True, {FIRST: []}
+                loss.teams = {team: {FIRST: self._turns(team)} for team in self._baton.away()}
+                for peer in self._endpoint.peers:
+                    self._send_last(peer, _WHERE, loss.node, list(loss.teams))
+            if loss.asked and loss.heard.keys() >= {FIRST, *self._endpoint.peers}:
+                self._settle(loss)
+        self._losses = [loss for loss in self._losses if not loss.settled]
+
+    def _heard(self, peer: int, lost: int, here: list[int], turns: dict[int, int]) -> None:
+        for loss in self._losses:
+            if loss.node == lost and loss.asked:
+                loss.heard[peer] = here
+                for team, turn in turns.items():
+                    loss.teams[team][peer] = turn
+
+    def _settle(self, loss: "Loss") -> None:
+        """All that are left have said which teams they have: the others' go on from what somebody has."""
+        known = {team for here in loss.heard.values() for team in here}
+        gone = {team for team in loss.teams if team not in known and team in self._baton.away()}
+        if gone - loss.suspects or not loss.sure:
+            loss.suspects, loss.sure, loss.asked, loss.due = gone, True, False, time.monotonic() + _DOUBT
             return
-        self._lost(event.peer)
+        loss.settled = True
+        for team in sorted(gone):
+            domids = self._domains_of([team])
+            for peer in self._endpoint.peers:
+                self._send(peer, _FORGET, domids, loss.node)
+            self._forget(domids, loss.node)
+            best = max(loss.teams[team], key=lambda node: (loss.teams[team][node], -node))
+            if best == FIRST:
+                self._reclaim(team, domids, loss.node)
+            else:
+                self._send(best, _RECLAIM, team, domids, loss.node)
+
+    def _forget(self, domids: list[int], lost: int) -> None:
+        """What a node that is gone had borrowed of this one goes on from what is here."""
+        for domid in (*domids, *((HOST,) if self._number == FIRST else ())):
+            if self._homes[domid] == self._number:
+                self._travellers.reclaim_cold(domid, lost)
+
+    def _reclaim(self, team: int, domids: list[int], lost: int) -> None:
+        """This node has the latest state of a team: it goes on from there, through with the round."""
+        for domid in domids:
+            self._travellers.reclaim(domid, lost)
+        self._end_teams([team])
 
 
 def make_bell() -> tuple[int, int]:
