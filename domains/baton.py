@@ -51,10 +51,11 @@ class Baton:
 
     def __init__(self, table: BatonTable, me: int, file: int, ended: Callable[[], bool],
                  process_of: "memoryview[int]", linked: Callable[[], Iterable[set[int]]],
-                 topology: Callable[[], int], pcpus: int, node: Surroundings = OnlyNode()) -> None:
+                 topology: Callable[[], int], pcpus: int, node: Surroundings | None = None) -> None:
         self._table, self._me, self._file, self._ended = table, me, file, ended
         self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus
-        self._node, self._away = node, node.away
+        self._node: Surroundings = node or OnlyNode()
+        self._away = self._node.away
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
         self._looks = 0
@@ -198,7 +199,7 @@ class Baton:
     # -- for the agent of a node of several
 
     def outgoing(self) -> list[tuple[int, int]]:
-        """Teams whose baton has to go to another node, each with the process that gets it there.  They are told once."""
+        """Teams whose baton has to go to another node, each with the process that gets it there; told once."""
         found, word = [], self._word
         for process in self._node.others:
             if word[process]:
@@ -244,6 +245,10 @@ class Baton:
             states = self._state.tobytes()
             if not self._busy() and TeamState.WAITING not in states and not self._holders():
                 self._tell(HYPERVISOR, Task.ROUND)
+
+    def running(self) -> bool:
+        """Whether a process of this node has a baton."""
+        return TeamState.RUNNING in self._state.tobytes()
 
     def here(self) -> list[int]:
         """The teams whose baton is on this node, or that are through and have not told so."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -98,12 +99,13 @@ class Session:
 
     def __init__(self, plan: HostPlan) -> None:
         self.plan, secret = plan, new_secret()
-        self.nodes = [ProcessActor(lambda: HypervisorActor(plan)), *(
-            ProcessActor(lambda number=number: NodeActor(plan, number)) for number in range(1, plan.nodes))]
+        self.nodes = [ProcessActor(partial(HypervisorActor, plan)), *(
+            ProcessActor(partial(NodeActor, plan, number)) for number in range(1, plan.nodes))]
         self.actors = [ProcessActor(DomainActor) for _ in plan.actors]
         attachments = [node.call("attachment").result(60) for node in self.nodes]
         if plan.nodes > 1:
-            addresses = {number: node.call("listen", _HOST, secret).result(10) for number, node in enumerate(self.nodes)}
+            listening = [node.call("listen", _HOST, secret) for node in self.nodes]
+            addresses = {number: address.result(10) for number, address in enumerate(listening)}
             for joined in [node.call("join", addresses) for node in self.nodes]:
                 joined.result(30)
         for attached in [actor.call("attach", plan, index + 1, attachments[plan.actors[index].node])

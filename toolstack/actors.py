@@ -19,7 +19,7 @@ from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
 from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
-from domains.node import AskTable, Node, OnlyNode
+from domains.node import AskTable, Node
 from domains.runner import Outcome, Runner, vcpus_of
 from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import selfcheck
@@ -171,7 +171,7 @@ class Member:
             if me != HYPERVISOR:  # who owns the memory has to create the domains first
                 join_node(hv, self.node)
         self.baton = Baton(table, me, file, lambda: bool(hv.host.outcome[0]), hv.vcpus.process,
-                           groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node or OnlyNode())
+                           groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node)
 
     def _seat_domains(self) -> None:
         """Say of each domain which process runs it, and where."""

@@ -171,8 +171,10 @@ class Endpoint:
         end = time.monotonic() + seconds
         return all(self._wait_for_room(link, 0, end) for link in list(self._peers.values()))
 
-    def receive(self, timeout: float | None = None) -> Event | None:
+    def receive(self, timeout: float | None = None, *, look: bool = True) -> Event | None:
         """The next event; None where none has come in `timeout` seconds (None: wait for ever).
+
+        Without `look` it sleeps at once: the caller knows that nothing can come soon.
 
         Raises LinkError once the endpoint is closed.
         """
@@ -182,7 +184,7 @@ class Endpoint:
         self._receivers = 1
         with self._reading:
             try:
-                self._wait_for_event(timeout)
+                self._wait_for_event(timeout, look)
             finally:
                 self._receivers = 0
         if inbox:
@@ -191,14 +193,14 @@ class Endpoint:
             raise LinkError("the endpoint is closed")
         return None
 
-    def _wait_for_event(self, timeout: float | None) -> None:
+    def _wait_for_event(self, timeout: float | None, look: bool) -> None:
         """With `_reading`."""
         inbox, started = self._inbox, time.perf_counter()
         end = None if timeout is None else started + timeout
         if self._closed:
             return
         self._poll(0)
-        if not inbox and timeout != 0 and self._look.wanted():
+        if look and not inbox and timeout != 0 and self._look.wanted():
             self._glance(started)
         while not inbox and not self._closed and (end is None or time.perf_counter() < end):
             self._poll(-1 if end is None else max(0.0, end - time.perf_counter()))

@@ -70,8 +70,8 @@ class PairTraffic:
 class Agent:
     """The agent of node `number` of a host over `state`.
 
-    `homes` says by domid on which node a domain lives, `processes` by process; `lost(node)` is told on the first node of
-    one that is gone, when all that it had is accounted for.
+    `homes` says by domid on which node a domain lives, `processes` by process; `bell` is the reading end of the pipe that
+    they ring.  `lost(node)` is told on the first node of one that is gone.
     """
 
     def __init__(self, state: HostState, number: int, homes: Sequence[int], processes: Sequence[int], node: Node,
@@ -79,8 +79,9 @@ class Agent:
                  lost: Callable[[int], None] = lambda node: None) -> None:
         self._state, self._number, self._homes, self._processes = state, number, homes, processes
         self._node, self._baton, self._endpoint, self._lost = node, baton, endpoint, lost
-        self._host, self._domains, self._vcpus = state.table(HostTable), state.table(DomainTable), state.table(VcpuTable)
-        self._leader, self._place = state.table(GroupTable).leader, state.table(PlaceTable)
+        self._host, self._domains = state.table(HostTable), state.table(DomainTable)
+        self._vcpus, self._leader, self._place = (
+            state.table(VcpuTable), state.table(GroupTable).leader, state.table(PlaceTable))
         self._travellers = Travellers(state, number, homes)
         at = state.address(HostTable)
         self._host_row = state.arena.u8[at:at + HostTable.size(1)]
@@ -143,7 +144,8 @@ class Agent:
     def _work(self) -> None:
         try:
             while not self._over.is_set():
-                event = self._endpoint.receive(_LOOK)
+                # Who runs on this node rings before it stops, and needs the processor more than who looks.
+                event = self._endpoint.receive(_LOOK, look=not self._baton.running())
                 while event is not None:
                     if isinstance(event, Received):
                         self._take(event.peer, event.message)

@@ -1,4 +1,4 @@
-"""A host on several nodes of Ray's cluster: which ones, the actors that own their memory, and the links between them."""
+"""A host on several nodes of Ray's cluster: which ones, the actors that own their memory, the links between them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +104,6 @@ def _alive_nodes(wanted: int) -> list[tuple[str, str]]:
                    key=lambda node: (node[0] != here, node))
     if len(found) < wanted:
         have = f"{len(found)} node{'s'[:len(found) != 1]}"
-        raise HostError(f"the domains are to be on {wanted} nodes, and Ray has {have}: add nodes to the cluster, or ask "
-                        "for fewer in `placement`")
+        raise HostError(f"the domains are to be on {wanted} nodes, and Ray has {have}: add nodes to the cluster, or "
+                        "ask for fewer in `placement`")
     return found[:wanted]
