@@ -22,7 +22,7 @@ from toolstack.actors import DomainActor, HypervisorActor
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.plan import HostPlan
-from toolstack.report import RunReport
+from toolstack.report import LinkReport, RunReport
 from toolstack.runtime import RunOptions, Sink
 from toolstack.session import OUTCOMES
 
@@ -122,6 +122,14 @@ class Session:
         """Wait for the end; TimeoutError where it does not come."""
         return Outcome(self.outcome.result(seconds))
 
+    def traffic(self) -> list[LinkReport]:
+        """What went over the links."""
+        if self.plan.nodes == 1:
+            return []
+        return [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes)
+                for number, node in enumerate(self.nodes)
+                for peer, each in sorted(node.call("traffic").result(5).items())]
+
     def close(self) -> None:
         """Leave no process behind."""
         for actor in (*self.actors, *self.nodes):
@@ -132,6 +140,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """See `toolstack.runtime.Runtime`; consoles are shown at the end."""
     started = time.perf_counter()
     session = Session(plan)
+    links: list[LinkReport] = []
     try:
         session.start()
         outcome = session.finish(options.timeout or 300)
@@ -144,6 +153,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
                 for domid in plan.actors[index].domids:
                     report = session.nodes[0].call("report", domid).result(5)
                     reports[report.name] = report
+        links = session.traffic()
     finally:
         session.close()
     reports = {name: reports[name] for name in plan.names()}
@@ -152,4 +162,5 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
             sink.console_line(name, line)
     digest = run_digest((Domid(report.domid), report.name, bytes.fromhex(report.digest)) for report in reports.values())
     return RunReport(plan.name, OUTCOMES[outcome], reports, digest, time.perf_counter() - started,
-                     max(report.virtual_time_ns for report in reports.values()), "ray", plan.clock.mode, plan.seed)
+                     max(report.virtual_time_ns for report in reports.values()), "ray", plan.clock.mode, plan.seed,
+                     links=links)
