@@ -183,7 +183,7 @@ class DomainPlacementConfig(_Model):
     actor: Name | None = None
     """The name of the Ray actor that runs it, with all others that say the same name."""
     node: Annotated[int, Field(ge=0, lt=MAX_NODES)] | None = None
-    """The number of the node that it is on, from 0.  Who says none is with those that it refers to, or where room is."""
+    """The number of the node that it is on, from 0.  Who says none is with those it refers to, or where room is."""
 
     @model_validator(mode="after")
     def _is_one_wish(self) -> "DomainPlacementConfig":

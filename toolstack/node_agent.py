@@ -70,8 +70,8 @@ class PairTraffic:
 class Agent:
     """The agent of node `number` of a host over `state`.
 
-    `homes` says by domid on which node a domain lives, `processes` by process; `bell` is the reading end of the pipe that
-    they ring.  `lost(node)` is told on the first node of one that is gone.
+    `homes` says by domid on which node a domain lives, `processes` by process; `bell` is the reading end of the pipe
+    that they ring.  `lost(node)` is told on the first node of one that is gone.
     """
 
     def __init__(self, state: HostState, number: int, homes: Sequence[int], processes: Sequence[int], node: Node,
