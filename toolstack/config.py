@@ -171,7 +171,7 @@ class PlacementConfig(_Model):
     domains_per_actor: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
     """How many domains one Ray actor runs at most.  Those that refer to each other are put together."""
     nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
-    """On how many nodes of Ray's cluster the domains are.  The default is one, or as many as domains' `node` asks for."""
+    """On how many nodes of Ray's cluster the domains are.  The default is one, or what domains' `node` needs."""
 
 
 class DomainPlacementConfig(_Model):

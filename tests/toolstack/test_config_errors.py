@@ -79,7 +79,7 @@ FORM = [
      "host.yaml:4: placement.domains_per_actor: expected at least 1, got 0"),
     (ONE + "placement: {domains_per_actor: many}",
      "host.yaml:4: placement.domains_per_actor: expected a whole number, got 'many'"),
-    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected domains_per_actor"),
+    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected one of domains_per_actor, nodes"),
     (ONE + "hypercalls: x.py", "host.yaml:4: hypercalls: expected a list, got 'x.py'"),
     (ONE + "hypercalls:\n  - 5", "host.yaml:5: hypercalls[0]: expected text, got 5 (put it in quotes)"),
     (ONE + "expect: [x]", "host.yaml:4: expect: expected a mapping, got a list"),
