@@ -65,6 +65,7 @@ _FLUSH_TLB = ctypes.c_int(TLB_FLUSH)  # the binding has no call for it
 _FLUSH_PAGE = uclib.tlb_flush_page_x86_64  # nor uc_ctl, but the library exports QEMU's own
 
 _INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
+_FAULT = (VMCB + vmcb.EXIT_INFO_2) >> 3
 _ARITHMETIC, _DIRECTION = 0x8D5, 0x400
 
 
@@ -84,6 +85,7 @@ class Engine:
                  front: "FastPath | None" = None) -> None:
         self.low = mmap.mmap(-1, LOW)
         self.low_words = memoryview(self.low).cast("Q")
+        self.fault_word = self.low_words[_FAULT:_FAULT + 1]
         self.int_vector = memoryview(self.low).cast("I")[_INT_VECTOR:_INT_VECTOR + 1]
         self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(UC_CPU_X86_EPYC)  # a model with SVM
@@ -91,10 +93,13 @@ class Engine:
         # fault in that stays pending.
         uc.ctl_exits_enabled(True)
         self._handle = uc._uch
+        env.stop_between_blocks_only(uc._uch.value)
         self._map(0, memoryview(self.low))
         if len(arena) > LOW:
             self._map(LOW, arena[LOW:])
         cpu = env.cpu_address(uc._uch.value)
+        self.cpu = cpu
+        """The address of Unicorn's CPU object."""
         self._cpu = ctypes.c_void_p(cpu)
         self.q = env.view(cpu + env.ENV, 8 * env.WORDS, "Q")
         self.d = env.view(cpu + env.ENV, 8 * env.WORDS, "I")
@@ -203,8 +208,8 @@ class Engine:
     def park(self) -> None:
         """In a hook inside a block: set the CPU's state aside, in which `run` will leave it.
 
-        The engine goes on behind the hooked instruction until the block ends or, without any memory, at the first
-        access; that comes to nothing.  `on_exit` is still called for it, and has to do nothing while `parked`.
+        The engine goes on behind the hooked instruction until the block ends or, as it has no memory now, faults; that
+        comes to nothing.  `on_exit` is still called for it, and has to do nothing while `parked`.
         """
         self._parked = bytes(self.q.cast("B")), self.rflags()
         self.q[env.NESTED_CR3] = _EMPTY_ROOT
@@ -270,4 +275,4 @@ class Engine:
     @property
     def fault_address(self) -> int:
         """Exit information 2: the linear address of a #PF, the guest-physical address of an NPF."""
-        return self.low_words[(VMCB + vmcb.EXIT_INFO_2) >> 3]
+        return self.fault_word[0]

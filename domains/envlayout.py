@@ -9,6 +9,11 @@ import ctypes
 
 CPU_POINTER = 440
 """Byte of `struct uc_struct` that holds the address of the CPU object."""
+NO_EXIT_REQUEST = 0x7F2
+"""Byte of `struct uc_struct`: not 0 where translated code is not to look after each load and store whether to stop.
+
+Unicorn has it for ARM's IT blocks.  It looks at the beginning of every block all the same, which is where this host
+stops; the other looks take a tenth of a guest's time, and a stop there would run half an instruction twice."""
 ENV = 35408
 """Byte of the CPU object where QEMU's CPUX86State begins."""
 INTERRUPT_REQUEST = 28
@@ -52,6 +57,11 @@ WORDS = 760
 def cpu_address(handle: int) -> int:
     """The address of the CPU object of the engine whose `uc_engine *` is `handle`."""
     return int(ctypes.c_uint64.from_address(handle + CPU_POINTER).value)
+
+
+def stop_between_blocks_only(handle: int) -> None:
+    """Set NO_EXIT_REQUEST of an engine that has not translated anything."""
+    ctypes.c_uint8.from_address(handle + NO_EXIT_REQUEST).value = 1
 
 
 def view(address: int, size: int, code: str) -> "memoryview[int]":

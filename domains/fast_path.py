@@ -1,4 +1,4 @@
-"""The native front of a PVH vCPU's exits: `fast_path.c`, filled with where everything is.
+"""The native front of a vCPU's exits, filled with where everything is; of PVH vCPUs: `fast_path.c`.
 
 It does the commonest exits by itself, on the same tables and with the same trace, and calls the vCPU's Python hook for
 all others.  A null hypercall through Python takes 3 us, here a tenth of one.  It serves virtual time at 1 GHz, where a
@@ -7,12 +7,14 @@ cycle is a nanosecond; every other clock goes the long way.
 
 import ctypes
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unicorn.unicorn_py3.unicorn import uclib
 
 from abi.xen import Hypercall
+from clock.source import HostClock
 from domains.host_code import HostCodeError, load
 from grants.interfaces import P2mType
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 SERVED = (Hypercall.xen_version, Hypercall.grant_table_op, Hypercall.event_channel_op)
 """The hypercalls of which the front does some; a user's own row for one of them turns it off."""
+_FILES = ("fast_path.c", "pv_front.c", "pv_front_memory.c")
 _TRACE_SIZE = 1 << 16
-_NAMES = (
+NAMES: tuple[str, ...] = (
     "enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory",
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
     "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
@@ -41,13 +44,13 @@ _NAMES = (
     "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum",
     "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "trace",
     "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched",
+    "host_clock", "boot",
 )
 
 
-class _Fields(ctypes.Structure):
-    """struct fast_path."""
-
-    _fields_ = tuple((name, ctypes.c_uint64) for name in _NAMES)
+def structure(names: Sequence[str]) -> type[ctypes.Structure]:
+    """A structure of 64-bit fields: struct fast_path, or one that begins with it."""
+    return type("_Fields", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_uint64) for name in names]})
 
 
 def load_fast_path() -> ctypes.CDLL | None:
@@ -55,12 +58,10 @@ def load_fast_path() -> ctypes.CDLL | None:
     if os.environ.get("DOMUS_FAST_PATH") == "0":
         return None
     try:
-        library = load(Path(__file__).with_name("fast_path.c"))
+        library = load(*(Path(__file__).with_name(name) for name in _FILES))
     except HostCodeError:
         return None
-    library.domus_size.restype = ctypes.c_uint64
     library.domus_arm.restype = None
-    assert library.domus_size() == ctypes.sizeof(_Fields)
     return library
 
 
@@ -72,15 +73,24 @@ def _address(view: "memoryview[Any] | bytearray") -> int:
 class FastPath:
     """One vCPU's front.  `hook` and `data` are for the engine; it does nothing before `fill`."""
 
+    names = NAMES
+    served: tuple[Hypercall, ...] = SERVED
+    size = "domus_size"
+    exit = "domus_exit"
+
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._fields = _Fields()
+        fields = structure(self.names)
+        size = library[self.size]
+        size.restype = ctypes.c_uint64
+        assert size() == ctypes.sizeof(fields)
+        self._fields = fields()
         self._words = memoryview(self._fields).cast("B").cast("Q")
         self._trace = bytearray(_TRACE_SIZE)
-        self.hook = library.domus_exit
+        self.hook = library[self.exit]
         self.data = ctypes.byref(self._fields)
         self._arm = library.domus_arm
         self._limit, self._end, self._slice_end, self._shortened, touched, self._length = (
-            _NAMES.index(name) for name in ("limit", "end", "slice_end", "shortened", "touched", "trace_length"))
+            NAMES.index(name) for name in ("limit", "end", "slice_end", "shortened", "touched", "trace_length"))
         self.touched = self._words[touched:touched + 1]
         """[0] is not 0 where there is something to `collect`."""
         self._wanted = False
@@ -125,17 +135,21 @@ class FastPath:
             "frame_share": table(GrantFrameTable).rows // grants.rows, "ref_share": active.rows // grants.rows,
             "handle_share": track.rows // grants.rows, "grant_rw": leaf(P2mType.GRANT_MAP_RW),
             "grant_ro": leaf(P2mType.GRANT_MAP_RO), "trace_size": _TRACE_SIZE,
+            "host_clock": not hv.clock.virtual, "boot": hv.clock.boot if isinstance(hv.clock, HostClock) else 0,
         }
+        self._set(columns, numbers)
+        rows = hv.dispatcher.rows
+        self._wanted = not any(rows[number].source for number in self.served)
+        self.enable(True)
+
+    def _set(self, columns: Mapping[str, Any], numbers: Mapping[str, int]) -> None:
         for name, column in columns.items():
             setattr(self._fields, name, _address(column))
         for name, number in numbers.items():
             setattr(self._fields, name, number)
-        rows = hv.dispatcher.rows
-        self._wanted = not any(rows[number].source for number in SERVED)
-        self.enable(True)
 
     def enable(self, on: bool) -> None:
-        """Go on, or leave every exit to Python."""
+        """Go on, or leave every exit to Python; before `fill` that is so in any case."""
         self._fields.enabled = on and self._wanted
 
     def begin(self, limit: int, end: int) -> None:

@@ -68,10 +68,11 @@ class Emulator:
 
         Raises PageFault where the code behind the prefix cannot be read.
         """
-        rip = self._vcpu.linear_rip()
-        if self._vcpu.peek_at(rip, 2) != XEN_EMULATE_PREFIX[:2]:
+        code = self._vcpu.code
+        rip = code.linear_rip()
+        if code.at(rip, 2) != XEN_EMULATE_PREFIX[:2]:
             return 0
-        data = self._vcpu.peek_at(rip, _NAMED + 2)
+        data = code.at(rip, _NAMED + 2)
         if not XEN_EMULATE_PREFIX.startswith(data[:_NAMED]):
             return 0
         if len(data) < _NAMED + 2:
@@ -79,9 +80,10 @@ class Emulator:
         return _NAMED + 2 if data[_NAMED:] == _CPUID else 0
 
     def _fetch(self) -> _Code:
-        vcpu, rip = self._vcpu, self._vcpu.linear_rip()
+        code = self._vcpu.code
+        rip = code.linear_rip()
         at = self._quick(rip, False) if rip & 0xFFF <= 0x1000 - 15 else 0
-        data = self._u8[at:at + 15].tobytes() if at else vcpu.peek_at(rip, 15)
+        data = self._u8[at:at + 15].tobytes() if at else code.at(rip, 15)
         count, rex = 0, 0
         while data[count:count + 1] and data[count] in _PREFIXES:
             count += 1

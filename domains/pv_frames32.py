@@ -15,6 +15,7 @@ from domains.envlayout import EFLAGS, RIP, RSP
 from domains.pv_selectors import NULL, BadSelector
 from domains.segments import write as write_segment
 from hypervisor.crash import GuestCrash
+from hypervisor.pv_nmi import handled
 from hypervisor.pv_tables import VcpuFlag
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Frames32:
         info = self._info[row]
         if info:
             self._u8[info + 1] = not eflags & IF
+        if self._table.nmi[row]:
+            handled(self._table, vcpu.hv.sched, row)
         selectors, cs, ss = vcpu.selectors, cs & 0xFFFF, ss & 0xFFFF
         try:
             code = selectors.code(cs)

@@ -18,6 +18,7 @@ from domains.envlayout import EFLAGS, HFLAGS, R11, RCX, RIP, RSP
 from domains.pv_selectors import BadSelector
 from domains.segments import HF_ADDSEG, HF_CPL, HF_CS32, HF_CS64, HF_SS32, from_descriptor
 from hypervisor.crash import GuestCrash
+from hypervisor.pv_nmi import handled
 from hypervisor.pv_tables import VcpuFlag
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class Frames64:
         info = self._info[row]
         if info:
             self._u8[info + 1] = not rflags & IF
+        if self._table.nmi[row]:
+            handled(self._table, vcpu.hv.sched, row)
         self._load(cs & 0xFFFF | 3, ss & 0xFFFF | 3)
         return rax
 

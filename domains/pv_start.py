@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from abi import x86_32, x86_64
@@ -25,6 +26,7 @@ from domains.segments import HF_INHIBIT_IRQ, Segment
 from domains.segments import write as write_segment
 from hypervisor.call import Call
 from hypervisor.pv_callbacks import clear_traps, fixed_code_selector
+from hypervisor.pv_nmi import send_nmi
 from hypervisor.pv_state import write_debugreg
 from hypervisor.pv_tables import TRAPS, VcpuFlag
 
@@ -39,6 +41,9 @@ _DATA = (env.DS, env.ES, env.FS, env.GS)
 _IOPL_AND_VM = 3 << 12 | 1 << 17
 _NAMES64 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
             "r12", "r13", "r14", "r15")
+_ADDRESSES = ("user_regs_rip", "user_regs_rsp", "kernel_sp", "ldt_base", "fs_base", "gs_base_kernel", "gs_base_user",
+              "event_callback_eip", "syscall_callback_eip", "failsafe_callback_eip")
+_CANONICAL = (0, 0x1FFFF)
 _NAMES32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
@@ -73,6 +78,7 @@ def start_first(vcpu: PvVcpu, state: "PvStartState") -> None:
         table.kernel_ss[row] = data = x86_32.FLAT_KERNEL_SS
         _set_selectors(vcpu, x86_32.FLAT_KERNEL_CS, data, (data, data, data, data))
     hv.initialise_vcpu = initialise
+    hv.send_nmi = partial(send_nmi, table, hv.sched)
 
 
 def _set_selectors(vcpu: PvVcpu, cs: int, ss: int, data: Sequence[int]) -> None:
@@ -109,13 +115,22 @@ class _Context:
     def _register(self, name: str) -> int:
         return self._word(f"user_regs_{name}")
 
+    def _addresses(self) -> list[int]:
+        """All that a 64-bit guest's context has to be canonical in."""
+        words = [self._word(name) for name in _ADDRESSES]
+        shape, at = TRAP_INFO.at(64), self._offset["trap_ctxt"]
+        return words + [shape.unpack_from(self._data, at + vector * shape.size)[3] for vector in range(TRAPS)]
+
     def load(self) -> None:
         """Raises XenError(EINVAL) where the page tables or the descriptor tables are not good; nothing is kept then."""
         vcpu, wide = self._vcpu, self._vcpu.width == 64
         hv, row, table = vcpu.hv, vcpu.vcpu, vcpu.hv.pv_vcpus
-        frames = [self._word("gdt_frames", index) for index in range(-(-self._word("gdt_ents") // 512))]
-        if len(frames) > FIRST_RESERVED_GDT_PAGE or self._word("ldt_ents") > 8192:
+        pages = -(-self._word("gdt_ents") // 512)
+        if pages > FIRST_RESERVED_GDT_PAGE or self._word("ldt_ents") > 8192 or self._word("ldt_base") & 0xFFF:
             raise XenError(Errno.EINVAL)
+        if wide and not all(address >> 47 in _CANONICAL for address in self._addresses()):
+            raise XenError(Errno.EINVAL)
+        frames = [self._word("gdt_frames", index) for index in range(pages)]
         cr3 = self._word("ctrlreg", 3)
         mfn = cr3 >> 12 if wide else cr3 >> 12 | (cr3 & 0xFFF) << 20
         hv.pv.descriptors.set_gdt(row, frames, self._word("gdt_ents"))

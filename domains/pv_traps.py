@@ -39,6 +39,7 @@ class Traps:
         """Raise an exception at the current RIP.  Raises GuestCrash where the guest has no handler."""
         at = self._first + vector
         address = self._address[at]
+        self._vcpu.charge_trap()
         if not address:
             raise GuestCrash(self._vcpu.domid, self._vcpu.vcpu_id,
                              f"unhandled exception {delivery.NAMES.get(vector, vector)}"

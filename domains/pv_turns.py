@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from abi.types import VcpuRow
 from domains.engine import Engine
 from domains.engine_state import EngineState, restore_engine, save_engine
+from domains.pv_front import PvFront
 
 if TYPE_CHECKING:
     from domains.pv_vcpu import PvVcpu
@@ -32,16 +33,17 @@ class Turns:
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
+        self.front: PvFront | None = None
         self.members: dict[VcpuRow, PvVcpu] = {}
         self.pristine = b""
         """The processor's words right after it was started."""
         self._states: dict[VcpuRow, bytes] = {}
 
-    def join(self, vcpu: "PvVcpu") -> bool:
+    def join(self, vcpu: "PvVcpu", front: PvFront | None) -> bool:
         """One more vCPU.  True for the first one, whose engine it is."""
         self.members[vcpu.vcpu] = vcpu
         if self.engine is None:
-            self.engine, self.current = vcpu.engine, vcpu
+            self.engine, self.front, self.current = vcpu.engine, front, vcpu
             return True
         return False
 
@@ -53,6 +55,8 @@ class Turns:
         words = vcpu.engine.q.cast("B")
         self._states[old.vcpu] = words.tobytes()
         words[:] = self._states.pop(vcpu.vcpu, self.pristine)
+        if self.front is not None:
+            self.front.select(vcpu.vcpu, vcpu.vcpu_id)
         self.current = vcpu
         vcpu.stale = True
 
@@ -77,6 +81,8 @@ class Turns:
         Raises ValueError where they are none, KeyError where they are another domain's.
         """
         self.current = self.members[VcpuRow(state.current)]
+        if self.front is not None:
+            self.front.select(self.current.vcpu, self.current.vcpu_id)
         self._states = {self.members[VcpuRow(row)].vcpu: words for row, words in state.others.items()}
         self.pristine = state.pristine
         size = self.engine_of().q.nbytes
@@ -92,6 +98,10 @@ class Turns:
     def on_syscall(self, _uc: object, _data: object) -> None:
         """The engine's SYSCALL hook."""
         self.current.on_syscall()
+
+    def on_event(self) -> None:
+        """The native front has done what it could: something is pending for the vCPU that is in the engine."""
+        self.current.on_event()
 
     def on_sysenter(self, _uc: object, _data: object) -> None:
         """The engine's SYSENTER hook."""

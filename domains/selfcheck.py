@@ -3,12 +3,15 @@
 A scratch engine runs a few instructions; every check names what it is about.  All of it takes a few milliseconds.
 """
 
+import ctypes
 import struct
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 
-from unicorn import UcError
+from unicorn import UC_HOOK_INSN, UcError
 from unicorn.x86_const import (
+    UC_X86_INS_IN,
     UC_X86_REG_CR0,
     UC_X86_REG_CR2,
     UC_X86_REG_CR3,
@@ -31,12 +34,14 @@ from unicorn.x86_const import (
 from domains import envlayout as env
 from domains import segments
 from domains.engine import LOW, Engine, EngineError
+from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.segments import flat
 from domains.vmcb import EXIT_BASE, Exit
 
 PINNED = "2.1.4"
 _PAGE = LOW
+_IN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
 _GENERAL = (UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP,
             UC_X86_REG_RSI, UC_X86_REG_RDI, *range(UC_X86_REG_R8, UC_X86_REG_R15 + 1))
 _MSRS = {0xC0000081: env.STAR, 0xC0000082: env.LSTAR, 0xC0000083: env.CSTAR, 0xC0000084: env.SFMASK,
@@ -65,6 +70,14 @@ def selfcheck(meter: BlockMeter) -> None:
         _Probe(meter).run()
     except (UcError, EngineError) as error:
         raise SelfCheckError(f"the engine refuses: {error}") from error
+
+
+@cache
+def proven_meter() -> BlockMeter:
+    """A meter with the fast path, of an engine that passed its check; a forked process has what it was forked with."""
+    meter = BlockMeter(load_fast_path())
+    selfcheck(meter)
+    return meter
 
 
 def _registers(meter: BlockMeter) -> None:
@@ -162,6 +175,7 @@ class _Probe:
         _require(self._exits == [6] and q[env.RIP] == 0x200002, "INT 6 is not reported behind the instruction")
         d[env.EXCEPTION_IS_INT] = 0
         self._window()
+        self._stop_in_a_block()
         self._meter()
 
     def _window(self) -> None:
@@ -178,6 +192,20 @@ class _Probe:
         engine.set_rflags(0x202)
         exits = self._execute("90 f4")
         _require(exits == [Exit.HLT], "an interrupt request cannot be withdrawn")
+
+    def _stop_in_a_block(self) -> None:
+        """A stop in the middle of a block comes at its end, not behind the next store."""
+        engine = self.engine
+
+        def port_in(uc: object, port: int, size: int, data: object) -> int:
+            engine.stop()
+            return 0
+
+        hook = _IN(port_in)
+        engine.add_hook(UC_HOOK_INSN, hook, None, ctypes.c_int(UC_X86_INS_IN))
+        engine.q[env.RCX] = 0x201000
+        self._execute("ec 8901 90 eb00 f4")  # in al, dx; mov [ecx], eax; nop; jmp next; next: hlt
+        _require(engine.q[env.RIP] == 0x200006 and not self._exits, "a stop is noticed inside a block")
 
     def _meter(self) -> None:
         """The block meter stops between blocks and counts every byte of code once."""

@@ -9,19 +9,18 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from abi.errno import XenError
-from abi.types import Domid, Gfn, VcpuId, VcpuRow
+from abi.types import Domid, VcpuId, VcpuRow
 from clock.pvclock import NANOSECONDS
 from clock.time_info import REFRESH
 from domains import envlayout as env
-from domains import segments
+from domains.crash_report import registers
 from domains.engine import TLB_FLUSH, Engine, EngineError
 from domains.fast_path import FastPath
+from domains.guest_code import GuestCode
 from domains.guest_memory import LinearMemory
 from domains.native import BlockMeter
-from domains.paging import PageFault, Walker
+from domains.paging import Walker
 from domains.vmcb import EXIT_BASE, Exit
-from grants.interfaces import P2mType
 from hypervisor.crash import GuestCrash
 from hypervisor.p2m import EVERY_PAGE
 from hypervisor.tables import RunState
@@ -36,9 +35,6 @@ _HOST_BUDGET = 200_000
 _REFRESH = REFRESH // 4
 """Nanoseconds between two looks at whether the guest's time parameters are to be renewed."""
 _NOTHING = memoryview(bytes(8)).cast("Q")
-_READABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_RO, P2mType.RAM_LOGDIRTY))
-_WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
-"""Pages that the hypervisor copies from and to.  As in Xen, a page mapped by a grant is not a hypercall buffer."""
 
 
 class VcpuState(NamedTuple):
@@ -69,23 +65,20 @@ class Vcpu:
     `run_slice` runs the guest until the scheduler's `slice_end`, or until the vCPU blocks, yields or shuts down.
     """
 
-    flushes_at_exit = False
-    """All of this kind's calls into the hypervisor are made from `_on_exit`."""
-
-    has_front = False
-    """Exits of this kind go through the native front first."""
-
-    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, engine: Engine | None = None) -> None:
+    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, front: FastPath | None = None,
+                 engine: Engine | None = None) -> None:
         self.hv, self.vcpu = hv, row
         self.domid = Domid(hv.vcpus.domid[row])
         self.width = hv.domains.width[self.domid]
-        self.front = FastPath(meter.fast_path) if meter.fast_path is not None and self.has_front else None
+        self.front = front
+        """Sees all exits first, if there is one."""
         self.engine = Engine(hv.arena.u8, meter, self._on_exit, self.front) if engine is None else engine
         self.q, self.d = self.engine.q, self.engine.d
         self._frames: dict[int, int] = {}
         self._writable_frames: dict[int, int] = {}
         self.walker = Walker(self.engine, hv.arena, self._frame, self._frames, self._writable_frames)
         self.memory = LinearMemory(self.walker, hv.arena)
+        self.code = GuestCode(self.engine, self.walker, hv.arena)
         self._local_time, self._runstate = hv.vcpus.local_time, hv.vcpus.runstate
         self._budget = self.engine.budget
         self._started = self._granted = self._end = 0
@@ -158,6 +151,8 @@ class Vcpu:
                 self.front.begin(started + granted, end)
             if self.hv.arena.u8[vcpus.info[row]] and (self.front is None or not self.front.arm_upcall()):
                 self.arm_upcall()
+                if self._runstate[row] != RunState.RUNNING:  # it could not be told, and has crashed
+                    return
             while True:
                 self.engine.run()
                 if self._touched[0]:
@@ -207,8 +202,12 @@ class Vcpu:
 
     def start_front(self) -> None:
         """Let the native front begin, if there is one and the clock is one that it can keep."""
-        if self.front is not None and self._one_to_one:
+        if self.front is not None and self.front_keeps_time():
             self.front.fill(self, TLB_FLUSH)
+
+    def front_keeps_time(self) -> bool:
+        """Whether the native front can tell the time of this host's clock."""
+        return self._one_to_one
 
     def _collect(self) -> None:
         """Take over what the native front did: its part of the trace, and a slice that became shorter."""
@@ -224,24 +223,19 @@ class Vcpu:
     # -- memory
 
     def _frame(self, gfn: int, write: bool) -> int | None:
-        """The machine address of a guest frame: see `paging.Walker`."""
-        cached = self._writable_frames.get(gfn) if write else self._frames.get(gfn)
-        if cached is not None:
-            return cached
-        try:
-            mfn, kind = self.hv.memory.lookup(self.domid, Gfn(gfn))
-        except XenError:
-            return None
-        if kind not in (_WRITABLE if write else _READABLE):
-            return None
-        (self._writable_frames if write else self._frames)[gfn] = mfn << 12
-        return mfn << 12
+        """The machine address of a guest frame: see `paging.Walker`.  Kept in `_frames` and `_writable_frames`."""
+        raise NotImplementedError
 
     def p2m_changed(self, gfn: int) -> None:
         """The domain's p2m lost or changed an entry: forget the translations of this page, or of all (EVERY_PAGE).
 
         The engine's own are forgotten before the guest goes on: at the end of an exit, once for all that it changed.
         """
+        self.forget_frames(gfn)
+        self.stale = True
+
+    def forget_frames(self, gfn: int) -> None:
+        """What was remembered of a frame, or of all, holds no longer."""
         self.walker.forget(gfn)
         if gfn == EVERY_PAGE:
             self._frames.clear()
@@ -249,44 +243,6 @@ class Vcpu:
         else:
             self._frames.pop(gfn, None)
             self._writable_frames.pop(gfn, None)
-        if self.flushes_at_exit:
-            self.stale = True
-        else:
-            self.engine.flush_tlb()
-
-    def peek_at(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes of code at guest-linear `address`; fewer where a page is not there."""
-        data = b""
-        while size:
-            here = min(size, 4096 - (address & 0xFFF))
-            try:
-                machine = self.walker.machine(address, write=False)
-            except PageFault:
-                break
-            if machine is None:
-                break
-            data += self.hv.arena.read(machine, here)
-            address, size = address + here, size - here
-        return data
-
-    def first_byte(self) -> int:
-        """The byte of code at CS:RIP; 0 where it cannot be read (the processor did, a moment ago)."""
-        try:
-            machine = self.walker.machine(self.linear_rip(), write=False)
-        except PageFault:
-            return 0
-        return self.hv.arena.u8[machine] if machine is not None else 0
-
-    def peek(self, size: int) -> bytes:
-        """The bytes of code at CS:RIP."""
-        return self.peek_at(self.linear_rip(), size)
-
-    def linear_rip(self) -> int:
-        """CS base + RIP."""
-        rip = self.q[env.RIP]
-        if self.d[env.HFLAGS] & segments.HF_CS64:
-            return rip
-        return rip + self.q[env.SEGMENTS + 3 * env.CS + 1] & 0xFFFFFFFF
 
     # -- exits
 
@@ -331,7 +287,7 @@ class Vcpu:
         self._unsettled = False
         if self._parked_exits is not None:
             self.exits, self._parked_exits = self._parked_exits, None
-            if self.front is not None and self._one_to_one:
+            if self.front is not None:
                 self.front.enable(True)
         if self._interrupted is not None:
             raise self._interrupted
@@ -363,16 +319,5 @@ class Vcpu:
 
     def crash(self, reason: str) -> None:
         """Crash the domain, with a report of where it stood, and stop running."""
-        self.hv.crash(self.domid, f"{reason}; {self.where()}", self.registers())
+        self.hv.crash(self.domid, f"{reason}; {self.where()}", registers(self.engine))
         self._stop()
-
-    def registers(self) -> list[str]:
-        """The registers, in lines of four."""
-        names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
-        values = [f"{name:>3} {self.q[index]:016x}" for index, name in enumerate(names)]
-        control = [f"{name} {self.q[index]:016x}" for name, index in
-                   (("cr0", env.CR0), ("cr2", env.CR2), ("cr3", env.CR3), ("cr4", env.CR4))]
-        values += [f"rip {self.q[env.RIP]:016x}", f"efl {self.engine.rflags():016x}",
-                   f"cs  {segments.read(self.engine, env.CS).selector:016x}",
-                   f"ss  {segments.read(self.engine, env.SS).selector:016x}", *control]
-        return ["  ".join(values[at:at + 4]) for at in range(0, len(values), 4)]

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from domains.delivery import NAMES
 from domains.pv_vcpu import PvVcpu
 from domains.vmcb import EXIT_BASE, Exit
-from experiments.stopwatch import Domains, MeasurementError, Stopwatch
+from experiments.stopwatch import Domains, MeasurementError, Stopwatch, through_python
 from toolstack.load import from_data
 from toolstack.runtime import RunOptions, load_runtime
 
@@ -100,7 +100,7 @@ class _Marks(Stopwatch):
 def cost_of(domains: Domains) -> Cost:
     """Run `domains`, of which one PV domain marks what it does.  Raises MeasurementError, and what a runtime raises."""
     plan = from_data({"clock": {"frequency": "1GHz"}, "domains": domains}, Path(), name="exit_count").plan()
-    with _counted() as tally:
+    with through_python(), _counted() as tally:
         marks = _Marks(tally)
         report = load_runtime("local").run(plan, RunOptions(timeout=_LIMIT), marks)
     if report.outcome != "finished" or marks.cost is None:

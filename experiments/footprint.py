@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,22 @@ def memory_of(pid: int) -> Memory:
             sizes[name] = int(rest.split()[0]) << 10
     own = sizes["Private_Clean"] + sizes["Private_Dirty"] + sizes["Private_Hugetlb"]
     return Memory(sizes["Rss"], sizes["Pss"], own)
+
+
+def own_memory(pid: int) -> int:
+    """Bytes that only process `pid` has, without what it touched of a host's shared memory, where guests live.
+
+    Raises OSError where it is gone.
+    """
+    total, counts = 0, True
+    with open(f"/proc/{pid}/smaps") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if "-" in name and " " in name:  # 7f00-7f10 rw-s 0000 00:01 12 /memfd:domus-host (deleted)
+                counts = "memfd:domus-" not in line
+            elif counts and name in ("Private_Clean", "Private_Dirty"):
+                total += int(rest.split()[0]) << 10
+    return total
 
 
 def descendants(pid: int) -> list[int]:
@@ -96,20 +112,39 @@ def _await_booted(process: "subprocess.Popen[str]", count: int) -> None:
         awake -= _BOOTED in line
 
 
+def actors_of(pid: int) -> list[int]:
+    """The domain actors of the Ray that process `pid` started; they are forked, and so nobody's children."""
+    raylets = {b"RAY_RAYLET_PID=%d" % process for process in descendants(pid)}
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        process = int(entry.name)
+        if _command(process).startswith(_ACTOR):
+            try:
+                variables = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if raylets.intersection(variables):
+                found.append(process)
+    return found
+
+
 def of_an_actor(count: int) -> Memory:
     """The mean over the domain actors of a host with `count` domains.  Raises MeasurementError."""
     with sleepers(count, "ray") as pid:
-        actors = [process for process in descendants(pid) if _command(process).startswith(_ACTOR)]
-        found = [memory_of(actor) for actor in actors]
+        found = [memory_of(actor) for actor in actors_of(pid)]
     if len(found) != count:
         raise MeasurementError(f"{len(found)} domain actors were found, not {count}")
     return Memory(sum(memory.rss for memory in found) // count, sum(memory.pss for memory in found) // count)
 
 
-def domain_actors() -> list[int]:
-    """The processes of this machine that are domain actors, whoever's they are."""
-    processes = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-    return [process for process in processes if _command(process).startswith(_ACTOR)]
+def processes() -> list[int]:
+    """All of this machine."""
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def domain_actors(among: Iterable[int]) -> list[int]:
+    """Those of the processes `among` that run domains for Ray."""
+    return [process for process in among if _command(process).startswith(_ACTOR)]
 
 
 def of_one_more(few: int, many: int) -> int:

@@ -20,7 +20,7 @@ from experiments.exit_count import Cost, cost_of
 from experiments.pv_figures import bench_domain
 from experiments.results import number
 from experiments.startup import ROOT
-from experiments.stopwatch import MeasurementError, seconds_per_operation
+from experiments.stopwatch import MeasurementError, seconds_per_operation, through_python
 from toolstack.errors import ConfigError, HostError
 
 COUNT, RUNS, BATCH = 1000, 3, 512
@@ -67,7 +67,8 @@ def measure(work: Work, *, count: int, runs: int, batch: int, bits: int) -> list
     for way, label in work.ways:
         domains = {"bench": bench_domain(f"{work.name}-{way}", count, bits=bits, words=f"batch={batch}")}
         cost = cost_of(domains)
-        seconds = min(seconds_per_operation(domains, host_clock=time.thread_time) for _ in range(runs))
+        with through_python():
+            seconds = min(seconds_per_operation(domains, host_clock=time.thread_time) for _ in range(runs))
         rows.append(Row(label.format(batch=batch), seconds, cost))
     return rows
 

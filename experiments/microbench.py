@@ -4,8 +4,8 @@
     python -m experiments.microbench --quick null 'gnt*'  some of it, less exactly
     python -m experiments.microbench --json FILE          the figures for programs, too
 
-Exit status: 0 where everything was measured, whatever the figures are; 1 where something could not be; 2 for a mistake
-on the command line.
+Exit status: 0 where everything was measured that is on this machine, whatever the figures are; 1 where something could
+not be; 2 for a mistake on the command line.
 """
 
 import argparse
@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from experiments.boots import BOOTS
 from experiments.figures import EXPERIMENTS as HOST_EXPERIMENTS
 from experiments.figures import Amount, Experiment
 from experiments.pv_figures import PV_EXPERIMENTS
 from experiments.results import Result, load, number, table, write_json
-from experiments.stopwatch import MeasurementError
+from experiments.stopwatch import Absent, MeasurementError
 from toolstack.errors import ConfigError, HostError
 
-EXPERIMENTS = (*HOST_EXPERIMENTS, *PV_EXPERIMENTS)
+EXPERIMENTS = (*HOST_EXPERIMENTS, *PV_EXPERIMENTS, *BOOTS)
 QUICK = 0.1
 """The part of a measurement that is done for `--quick`."""
 BUSY = 0.5
@@ -50,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(experiments: Sequence[Experiment], runs: int, amount: Amount) -> tuple[list[Result], list[str]]:
-    """Measure each of `experiments` that many times: the results, and the names of those that failed."""
+    """Measure each of `experiments` that many times: the results, and the names of those that failed.
+
+    What is not on this machine is skipped.
+    """
     results, failed = [], []
     for place, experiment in enumerate(experiments, 1):
         print(f"[{place}/{len(experiments)}] {experiment.name}", end="", file=sys.stderr, flush=True)
@@ -59,6 +63,9 @@ def run(experiments: Sequence[Experiment], runs: int, amount: Amount) -> tuple[l
             for _ in range(runs):
                 values.append(experiment.measure(amount))
                 print(f"  {number(values[-1][0])}", end="", file=sys.stderr, flush=True)
+        except Absent as error:
+            print(f"  skipped: {error}", file=sys.stderr)
+            continue
         except (MeasurementError, ConfigError, HostError, OSError) as error:
             print(f"  failed: {error}", file=sys.stderr)
             failed.append(experiment.name)

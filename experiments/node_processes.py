@@ -18,7 +18,7 @@ from typing import Any
 from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
-from toolstack.actors import DomainActor, HypervisorActor
+from toolstack.actors import DomainActor, HypervisorActor, Keep
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.plan import HostPlan
@@ -100,7 +100,7 @@ class Session:
     def __init__(self, plan: HostPlan) -> None:
         self.plan, secret = plan, new_secret()
         self.nodes = [ProcessActor(partial(HypervisorActor, plan)), *(
-            ProcessActor(partial(NodeActor, plan, number)) for number in range(1, plan.nodes))]
+            ProcessActor(partial(NodeActor, plan, number, Keep())) for number in range(1, plan.nodes))]
         self.actors = [ProcessActor(DomainActor) for _ in plan.actors]
         attachments = [node.call("attachment").result(60) for node in self.nodes]
         if plan.nodes > 1:

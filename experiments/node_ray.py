@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 
 from experiments.node_link import Group, Row
-from toolstack.ray_runtime import start_ray
+from toolstack.ray_cluster import start_ray
 
 # isort: split
 import ray

@@ -9,6 +9,7 @@ docs/scaling.md explains what comes out.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -171,4 +172,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    for polite in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(polite, signal.default_int_handler)  # as Ctrl-C
     sys.exit(main())

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.footprint import Memory, descendants, domain_actors, memory_of
+from experiments.footprint import Memory, actors_of, descendants, domain_actors, memory_of, processes
 from experiments.scaling_cluster import cluster
 from experiments.scaling_point import Measured, Point
 from experiments.scaling_shapes import ENDLESS, SHAPES, Shape
 from experiments.scaling_watch import Progress, Watch
 from experiments.startup import build
 from experiments.stopwatch import MeasurementError
+from toolstack.config import PlacementConfig
 from toolstack.errors import ConfigError, HostError
 from toolstack.load import from_data
 from toolstack.plan import HostPlan
@@ -46,7 +47,7 @@ def measure(point: Point, *, address: str | None, timeout: float, spawned: float
     options = RunOptions(timeout=timeout, stop=stop)
     with cluster(point, address):
         if point.purpose == "memory":
-            return _memory(point, plan, options, watch)
+            return _memory(point, plan, options, watch, address)
         return _speed(shape, point, plan, options, watch, spawned)
 
 
@@ -56,9 +57,12 @@ def configuration(shape: Shape, point: Point) -> dict[str, Any]:
     data: dict[str, Any] = {"domains": shape.describe(point.domains, amount)}
     if point.pcpus:
         data["machine"] = {"pcpus": point.pcpus}
+    placement = {}
     if point.domains_per_actor > 1:
-        data["placement"] = {"domains_per_actor": point.domains_per_actor}
-    return data
+        placement["domains_per_actor"] = point.domains_per_actor
+    if point.nodes > 1 and "nodes" in PlacementConfig.model_fields:
+        placement["nodes"] = point.nodes
+    return {**data, "placement": placement} if placement else data
 
 
 def _plan(shape: Shape, point: Point) -> HostPlan:
@@ -121,7 +125,7 @@ def _hand_overs(shape: Shape, seconds: float, operations: int, report: Mapping[s
     return found
 
 
-def _memory(point: Point, plan: HostPlan, options: RunOptions, watch: Watch) -> list[Measured]:
+def _memory(point: Point, plan: HostPlan, options: RunOptions, watch: Watch, address: str | None) -> list[Measured]:
     """Let the domains work without end; look at their processes; stop them."""
     found: list[Measured] = []
     problems: list[str] = []
@@ -131,7 +135,7 @@ def _memory(point: Point, plan: HostPlan, options: RunOptions, watch: Watch) -> 
             return
         time.sleep(_SETTLE)
         try:
-            found.extend(_look_at_memory(point))
+            found.extend(_look_at_memory(point, address))
         except (MeasurementError, OSError) as error:
             problems.append(str(error))
         options.stop.request()
@@ -146,16 +150,17 @@ def _memory(point: Point, plan: HostPlan, options: RunOptions, watch: Watch) -> 
     return found
 
 
-def _look_at_memory(point: Point) -> list[Measured]:
+def _look_at_memory(point: Point, address: str | None) -> list[Measured]:
     me = os.getpid()
-    local = point.runtime == "local"
-    actors = [] if local else domain_actors()
-    sizes: dict[int, Memory] = {pid: memory_of(pid) for pid in dict.fromkeys((me, *descendants(me), *actors))}
+    mine = [me, *descendants(me)]
+    # A cluster that was there is nobody's descendant; how much of it is ours, but for the actors, cannot be told.
+    actors = actors_of(me) if address is None else domain_actors(processes())
+    sizes: dict[int, Memory] = {pid: memory_of(pid) for pid in dict.fromkeys((*mine, *actors))}
     found = [Measured("total_pss", sum(size.pss for size in sizes.values()), "B")]
-    if not local and len(actors) == -(-point.domains // point.domains_per_actor):
-        mine = [sizes[actor] for actor in actors]  # where there are more, it cannot be told whose they are
-        found.append(Measured("actor_pss", sum(size.pss for size in mine) / len(mine), "B"))
-        found.append(Measured("actor_own", sum(size.own for size in mine) / len(mine), "B"))
+    if len(actors) == -(-point.domains // point.domains_per_actor):
+        total = [sizes[actor] for actor in actors]
+        found.append(Measured("actor_pss", sum(size.pss for size in total) / len(total), "B"))
+        found.append(Measured("actor_own", sum(size.own for size in total) / len(total), "B"))
     return found
 
 

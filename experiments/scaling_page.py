@@ -25,8 +25,8 @@ _CAPTIONS = {
     "turns": "Hand-overs and fairness. Virtual time apart: the most that was seen, at any look, between the domain "
              "that had run most and the one that had run least of those that do the same.",
     "link": "What goes over the link between nodes for a hand-over.",
-    "cluster": "Extrapolated to clusters: as many domains on each node, more nodes. Dashes and band: the model; dots in "
-               "a line: ideal. No cluster of these sizes was run, but for those with a point.",
+    "cluster": "Extrapolated to clusters: as many domains on each node, more nodes. Dashes, band: the model; a "
+               "dotted line: ideal. No cluster of these sizes was run, but for those with a point.",
 }
 
 
@@ -86,7 +86,8 @@ def _throughput(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
 
 def _others(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
     yield html.heading("Round trips, costs, hand-overs, fairness")
-    quantities = [quantity for quantity in (_ROUND_TRIPS, *COSTS, *TURNS, *LINK) if any(analysis.curves(quantity.metric))]
+    possible = (_ROUND_TRIPS, *COSTS, *TURNS, *LINK)
+    quantities = [quantity for quantity in possible if any(analysis.curves(quantity.metric))]
     rows = []
     for shape in analysis.shapes:
         for kind in analysis.kinds:
@@ -119,7 +120,8 @@ def _models(analysis: Analysis, drawn: Sequence[Drawn]) -> Iterator[str]:
         for name in model.fit.names:
             found = model.fit.coefficient(name)
             rows.append((curve.shape, str(curve.kind), name, _seconds(found.value),
-                         f"{_seconds(found.low)} to {_seconds(found.high)}", MEANINGS[name],
+                         f"{_seconds(found.low)} to {_seconds(found.high)}" if found.value else "would be below 0",
+                         MEANINGS[name],
                          f"{model.fit.scatter:.1%}" if name == BASE else ""))
     yield html.table(("shape", "run as", "", "value", "95% confidence", "is", "scatter of runs"), rows,
                      numbers=(3, 4, 6))

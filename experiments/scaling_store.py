@@ -57,7 +57,7 @@ class Store:
             raise StoreError(f"{self.folder} has an experiment already: --resume goes on with it, --out names another "
                              f"folder")
         before = self.facts()
-        changed = [f"{name} {key} was {_of(before, name, key)!r}, is {_of(facts, name, key)!r}"
+        changed = [f"{f'{name} {key}'.strip()} was {_of(before, name, key)!r}, is {_of(facts, name, key)!r}"
                    for name in _MUST_AGREE for key in _keys(before, facts, name)
                    if _of(before, name, key) != _of(facts, name, key)]
         if changed:

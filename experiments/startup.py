@@ -1,9 +1,14 @@
-"""Seconds from the command to the first console line of each of its guests."""
+"""Seconds from the command to what its guests say."""
 
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 import guests.build
 from experiments.stopwatch import MeasurementError
@@ -28,14 +33,35 @@ def seconds_to_first_lines(runtime: RuntimeName) -> float:
     """
     for name in _NAMES:
         build(name)
-    command = [sys.executable, "launch.py", "configs/two_guests.yaml", "--runtime", runtime]
-    silent, found, line = set(_NAMES), 0.0, ""
+    silent = set(_NAMES)
+
+    def both_spoke(line: str) -> bool:
+        silent.discard(line.partition(" |")[0])
+        return not silent
+
+    return _seconds_to(("configs/two_guests.yaml", "--runtime", runtime), both_spoke)
+
+
+def seconds_to_line(configuration: Mapping[str, Any], begin: str, *options: str) -> float:
+    """Start `launch.py` with this configuration in one process; wait for a line that begins with `begin`.
+
+    Raises MeasurementError.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "boot.yaml"
+        file.write_text(yaml.safe_dump(dict(configuration)))
+        return _seconds_to((str(file), "--runtime", "local", *options), lambda line: line.startswith(begin))
+
+
+def _seconds_to(arguments: Sequence[str], done: Callable[[str], bool]) -> float:
+    """Until `done` says so of a line of launch.py's output.  The run goes on to its end, which has to be a good one."""
+    found, line = 0.0, ""
     started = time.perf_counter()
+    command = [sys.executable, "launch.py", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            silent.discard(line.partition(" |")[0])
-            if not silent and not found:
+            if not found and done(line):
                 found = time.perf_counter() - started
     if process.returncode or not found:
         raise MeasurementError(f"launch.py ended with status {process.returncode}; its last line was: {line.strip()}")

@@ -5,11 +5,14 @@ get here.  In the local runtime that is a few microseconds after the hypercall. 
 more, the last as the first, so what is measured has to last far longer than that.
 """
 
+import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from toolstack.load import from_data
 from toolstack.plan import ClockMode
@@ -25,6 +28,10 @@ Domains = Mapping[str, Mapping[str, Any]]
 
 class MeasurementError(Exception):
     """There is no figure.  One line says why."""
+
+
+class Absent(MeasurementError):  # noqa: N818
+    """What would be measured is not on this machine."""
 
 
 class Stopwatch:
@@ -54,6 +61,13 @@ class Stopwatch:
                 self._started = now
             elif self._started is not None and mark[3]:
                 self.seconds, self.operations = now - self._started, int(mark[3])
+
+
+@contextmanager
+def through_python() -> Iterator[None]:
+    """Runs that begin in here have no native front: every exit can be seen, and all are paid for alike."""
+    with patch.dict(os.environ, DOMUS_FAST_PATH="0"):
+        yield
 
 
 def seconds_per_operation(domains: Domains, *, runtime: RuntimeName = "local", clock: ClockMode = "virtual",

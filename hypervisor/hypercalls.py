@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from abi.xen import Hypercall
 from hypervisor.call import Call
+from hypervisor.compat_op import event_channel_op_compat, physdev_op_compat
 from hypervisor.console_io import console_io
 from hypervisor.descriptor_op import set_gdt, update_descriptor
 from hypervisor.event_channel_op import event_channel_op
@@ -24,7 +25,17 @@ from hypervisor.misc import argo_op, hypfs_op, physdev_op, xenpmu_op, xsm_op
 from hypervisor.mmu_update import mmu_update
 from hypervisor.mmuext_op import mmuext_op
 from hypervisor.multicall import multicall
+from hypervisor.privileged_op import (
+    dm_op,
+    domctl,
+    kexec_op,
+    mca,
+    paging_domctl_cont,
+    platform_op,
+    sysctl,
+)
 from hypervisor.pv_callbacks import callback_op, set_callbacks, set_trap_table
+from hypervisor.pv_nmi import nmi_op
 from hypervisor.pv_physdev import pv_physdev_op
 from hypervisor.pv_state import (
     fpu_taskswitch,
@@ -85,7 +96,7 @@ ROWS = (
     _row(_H.set_callbacks, 3, set_callbacks, None, args32=4),
     _row(_H.fpu_taskswitch, 1, fpu_taskswitch, None),
     _row(_H.sched_op_compat, 2, sched_op_compat, None),
-    _row(_H.platform_op, 1, missing, missing),
+    _row(_H.platform_op, 1, platform_op, platform_op),
     _row(_H.set_debugreg, 2, set_debugreg, None),
     _row(_H.get_debugreg, 1, get_debugreg, None),
     _row(_H.update_descriptor, 2, update_descriptor, None, args32=4),
@@ -94,41 +105,42 @@ ROWS = (
     _row(_H.multicall, 2, multicall, multicall),
     _row(_H.update_va_mapping, 3, update_va_mapping, None, args32=4),
     _row(_H.set_timer_op, 1, set_timer_op, set_timer_op, args32=2),
-    _row(_H.event_channel_op_compat, 1, missing, None),
+    _row(_H.event_channel_op_compat, 1, event_channel_op_compat, None),
     _row(_H.xen_version, 2, xen_version, xen_version),
     _row(_H.console_io, 3, console_io, console_io),
-    _row(_H.physdev_op_compat, 1, missing, None),
+    _row(_H.physdev_op_compat, 1, physdev_op_compat, None),
     _row(_H.grant_table_op, 3, grant_table_op, grant_table_op),
     _row(_H.vm_assist, 2, vm_assist, vm_assist),
     _row(_H.update_va_mapping_otherdomain, 4, update_va_mapping_otherdomain, None, args32=5),
     _row(_H.iret, 0, iret, None),
     _row(_H.vcpu_op, 3, vcpu_op, vcpu_op),
     _row(_H.set_segment_base, 2, set_segment_base, None),
-    _row(_H.mmuext_op, 4, mmuext_op, missing),
+    _row(_H.mmuext_op, 4, mmuext_op, mmuext_op),
     _row(_H.xsm_op, 1, xsm_op, xsm_op),
-    _row(_H.nmi_op, 2, missing, None),
+    _row(_H.nmi_op, 2, nmi_op, None),
     _row(_H.sched_op, 2, sched_op, sched_op),
     _row(_H.callback_op, 2, callback_op, None),
     _row(_H.xenoprof_op, 2, missing, None),
     _row(_H.event_channel_op, 2, event_channel_op, event_channel_op),
     _row(_H.physdev_op, 2, pv_physdev_op, physdev_op),
     _row(_H.hvm_op, 2, hvm_op, hvm_op),
-    _row(_H.sysctl, 1, missing, missing),
-    _row(_H.domctl, 1, missing, missing),
-    _row(_H.kexec_op, 2, missing, None),
+    _row(_H.sysctl, 1, sysctl, sysctl),
+    _row(_H.domctl, 1, domctl, domctl),
+    _row(_H.kexec_op, 2, kexec_op, None),
     _row(_H.tmem_op, 1, None, None),
     _row(_H.argo_op, 5, argo_op, argo_op),
     _row(_H.xenpmu_op, 2, xenpmu_op, xenpmu_op),
-    _row(_H.dm_op, 3, missing, missing),
+    _row(_H.dm_op, 3, dm_op, dm_op),
     _row(_H.hypfs_op, 5, hypfs_op, hypfs_op),
     *(Row(number, f"unassigned_{number}", 0, None, None) for number in range(43, 48)),
-    _row(_H.arch_0, 1, missing, None, name="mca"),
-    _row(_H.arch_1, 1, missing, missing, name="paging_domctl_cont"),
+    _row(_H.arch_0, 1, mca, None, name="mca"),
+    _row(_H.arch_1, 1, paging_domctl_cont, paging_domctl_cont, name="paging_domctl_cont"),
     *(Row(number, Hypercall(number).name, 0, None, None) for number in range(50, 56)),
 )
 """Every number up to `LAST_XEN_NUMBER`, in order."""
 OF_A_PROCESSOR = frozenset((
     _H.set_trap_table, _H.mmu_update, _H.set_gdt, _H.stack_switch, _H.set_callbacks, _H.fpu_taskswitch, _H.set_debugreg,
     _H.get_debugreg, _H.update_descriptor, _H.update_va_mapping, _H.set_timer_op, _H.update_va_mapping_otherdomain,
-    _H.iret, _H.vcpu_op, _H.set_segment_base, _H.mmuext_op, _H.callback_op, _H.physdev_op))
+    _H.iret, _H.vcpu_op, _H.set_segment_base, _H.mmuext_op, _H.nmi_op, _H.callback_op, _H.physdev_op,
+    _H.event_channel_op_compat, _H.physdev_op_compat))
 """What acts on the caller's processor, which a caller in domain 0's seat does not have."""

@@ -70,11 +70,21 @@ def _machphys_mapping(hv: MemoryHost, call: Call, arg: int) -> int:
 
 
 def _machphys_mfn_list(hv: MemoryHost, call: Call, arg: int) -> int:
-    """The M2P is not in frames that a guest could map: every extent of it is a gap, which Xen writes as frame 0."""
+    return _extents(hv, call, arg, call.width // 8)
+
+
+def _machphys_compat_mfn_list(hv: MemoryHost, call: Call, arg: int) -> int:
+    """That of 32-bit guests, to a caller of either width."""
+    return _extents(hv, call, arg, 4)
+
+
+def _extents(hv: MemoryHost, call: Call, arg: int, entry: int) -> int:
+    """The M2P, of entries of so many bytes, is not in frames that a guest could map: every extent of it is a gap, which
+    Xen writes as frame 0."""
     shape = MACHPHYS_MFN_LIST.at(call.width)
     most, extents, _ = shape.unpack(call.memory.read(arg, shape.size))
     word = call.width // 8
-    count = min(most, -(-hv.memory.frames.count * word // _M2P_EXTENT))
+    count = min(most, -(-hv.memory.frames.count * entry // _M2P_EXTENT))
     if count:
         call.memory.write(extents, bytes(count * word))
     call.memory.write(arg, shape.pack(most, extents, count))
@@ -94,6 +104,7 @@ X86_OPERATIONS: dict[int, Callable[[MemoryHost, Call, int], int]] = {
     MemoryOp.get_pod_target: _pod_target,
     MemoryOp.machphys_mapping: _machphys_mapping,
     MemoryOp.machphys_mfn_list: _machphys_mfn_list,
+    MemoryOp.machphys_compat_mfn_list: _machphys_compat_mfn_list,
     MemoryOp.get_sharing_freed_pages: _no_pages,
     MemoryOp.get_sharing_shared_pages: _no_pages,
 }

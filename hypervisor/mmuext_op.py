@@ -21,6 +21,8 @@ _SHARE = 64
 """Operations that one call does before it lets others run; a pin may be a lot of work."""
 _PINS = {MmuextOp.PIN_L1_TABLE: PageType.L1, MmuextOp.PIN_L2_TABLE: PageType.L2,
          MmuextOp.PIN_L3_TABLE: PageType.L3, MmuextOp.PIN_L4_TABLE: PageType.L4}
+_FOR_OTHERS = frozenset((*_PINS, MmuextOp.UNPIN_TABLE))
+"""What a caller that has no such tables itself may do to those of a domain that it manages."""
 Operation = Callable[[Host, Call, Domid, int, int], None]
 """Does one: host, caller, whose frames, `arg1`, `arg2`.  Raises XenError."""
 
@@ -43,6 +45,8 @@ def mmuext_op(hv: Host, call: Call, uops: int, count: int, pdone: int, foreigndo
     try:
         while done < number and done < _SHARE:
             command, arg1, arg2 = shape.unpack(call.memory.read(uops + done * shape.size, shape.size))
+            if hv.domains.kind[call.domid] == GuestKind.PVH and command not in _FOR_OTHERS:
+                raise XenError(Errno.EOPNOTSUPP)
             operation = _OPERATIONS.get(command)
             if operation is None:
                 raise XenError(Errno.ENOSYS)

@@ -113,6 +113,9 @@ class PvMemory:
                 if column[row]:
                     self.types.put(column[row])
                     column[row] = 0
+        if self.domain_table.pirq_eoi[domid]:
+            self.types.put(self.domain_table.pirq_eoi[domid])
+            self.domain_table.pirq_eoi[domid] = 0
         first, end = self._memory.first[domid], self._memory.end[domid]
         pinned = numpy.frombuffer(self.types.table.flags, numpy.uint8)[first:end] & _PINNED
         for mfn in (numpy.flatnonzero(pinned) + first).tolist():

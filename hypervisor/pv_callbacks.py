@@ -11,6 +11,7 @@ from abi.errno import Errno, XenError
 from abi.types import VcpuRow
 from abi.x86 import TRAP_INFO
 from hypervisor.call import Call
+from hypervisor.pv_nmi import register_nmi, unregister_nmi
 from hypervisor.pv_tables import TRAPS, PvVcpuTable, TrapTable, VcpuFlag
 from hypervisor.tables import DomainTable
 
@@ -80,6 +81,7 @@ def callback_op(hv: Host, call: Call, cmd: int, arg: int) -> int:
                     CallbackType.sysenter, CallbackType.syscall32) and not _allowed(call.width, kind):
             raise XenError(Errno.EINVAL)
         if kind == CallbackType.nmi:
+            unregister_nmi(hv, call)
             return 0
         raise XenError(Errno.EINVAL)  # the others cannot be withdrawn
     raise XenError(Errno.ENOSYS)
@@ -110,8 +112,7 @@ def register(hv: Host, call: Call, kind: int, flags: int, cs: int, ip: int) -> i
         table.sysenter_cs[row], table.sysenter_ip[row] = selector, ip
         kind = CallbackType.sysenter
     elif kind == CallbackType.nmi:
-        hv.traps.address[row * TRAPS + 2], hv.traps.cs[row * TRAPS + 2] = ip, selector
-        hv.traps.flags[row * TRAPS + 2] = 4
+        register_nmi(hv, call, ip)
     else:
         raise XenError(Errno.EINVAL)
     bit = _MASKS.get(CallbackType(kind))

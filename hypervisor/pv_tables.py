@@ -81,11 +81,13 @@ class PvHostTable(Table):
 class PvDomainTable(Table):
     """A row a domain."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"perdomain_l3": "I", "flushes": "I"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"perdomain_l3": "I", "flushes": "I", "pirq_eoi": "I"}
     perdomain_l3: "memoryview[int]"
     """Frame of the L3 of slot 260, under which GDT and LDT of each vCPU lie (`pv_slots`)."""
     flushes: "memoryview[int]"
     """How often its translations were flushed."""
+    pirq_eoi: "memoryview[int]"
+    """Frame of the page of PHYSDEVOP_pirq_eoi_gmfn, held with its type."""
 
 
 class PvNestedTable(P2mTable):
@@ -117,7 +119,7 @@ class PvVcpuTable(Table):
         "fs_base": "Q", "gs_base_kernel": "Q", "gs_base_user": "Q",
         "iopl": "B", "iobmp": "Q", "iobmp_limit": "I",
         "cr0": "Q", "cr4": "Q", "dr0": "Q", "dr1": "Q", "dr2": "Q", "dr3": "Q", "dr6": "Q", "dr7": "Q",
-        "spun_at": "Q", "spins": "B",
+        "spun_at": "Q", "spins": "B", "nmi": "B",
     }
     flags: "memoryview[int]"
     """`VcpuFlag`."""
@@ -164,6 +166,8 @@ class PvVcpuTable(Table):
     """Where its last PAUSE was, if it has not looked at the time since."""
     spins: "memoryview[int]"
     """How often in a row, up to what `PvVcpu` makes of it."""
+    nmi: "memoryview[int]"
+    """`pv_nmi.PENDING` and `IN_HANDLER`."""
 
 
 class TrapTable(Table):

@@ -20,6 +20,7 @@ from clock import time_info
 from hypervisor import vcpu_areas, vcpu_info
 from hypervisor.call import Call
 from hypervisor.guest_access import guest_handle_okay
+from hypervisor.tables import GuestKind
 from hypervisor.unimplemented import Unimplemented, not_implemented
 
 SHORTEST_PERIOD = 1_000_000
@@ -164,7 +165,7 @@ def _register_vcpu_info(hv: Host, call: Call, row: VcpuRow, arg: int) -> int:
 def _send_nmi(hv: Host, call: Call, row: VcpuRow, arg: int) -> int:
     if arg:
         raise XenError(Errno.EINVAL)
-    if hv.send_nmi is None:
+    if hv.send_nmi is None or hv.domains.kind[call.domid] != GuestKind.PV:
         return not_implemented(hv, call, "vcpu_op", VcpuOp.send_nmi.name)
     hv.send_nmi(row)
     return 0

@@ -5,24 +5,23 @@ nothing is left behind whoever dies.  A domain actor attaches to it, loads its d
 baton round.  Ray carries none of that: it places, starts and supervises the actors, and carries what they print.
 """
 
+import ctypes
 import mmap
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
-from domains.fast_path import load_fast_path
-from domains.native import BlockMeter
 from domains.node import AskTable, Node
 from domains.runner import Outcome, Runner, vcpus_of
 from domains.seat import HYPERVISOR, BatonTable, Task
-from domains.selfcheck import selfcheck
+from domains.selfcheck import proven_meter
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
@@ -49,6 +48,7 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+from toolstack.text import visible
 
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
@@ -73,6 +73,18 @@ def attachment(file: int, boot: int, number: int, bell: int) -> Attachment:
     """How others get at the memory that this process has as `file`."""
     folder = f"/proc/{os.getpid()}/fd"
     return Attachment(f"{folder}/{file}", boot, number, "" if bell < 0 else f"{folder}/{bell}")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What an actor does with what it sees, beside giving it back."""
+
+    trace: bool = False
+    """Keep the trace."""
+    logs: bool = False
+    """Print consoles, and the hypervisor's log, to standard output, which is the log of the actor's Ray worker."""
+    metrics: bool = False
+    """Tell Ray's metrics how much the domains do (`toolstack.ray_metrics`)."""
 
 
 class Result(NamedTuple):
@@ -116,17 +128,25 @@ class ActorIo:
 
     LOG = -1
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, labels: Mapping[int, str] | None = None) -> None:
+        """With `labels`, by domid and `LOG`, everything is printed as well, behind its label."""
         self._output = output
+        self._labels = labels
         self.consoles: dict[int, Console] = {}
         self.details: dict[int, str] = {}
 
+    def _put(self, domid: int, text: str) -> None:
+        self._output.put(domid, text)
+        if self._labels is not None:
+            for line in text.split("\n"):
+                print(self._labels[domid], visible(line), flush=True)
+
     def log(self, text: str) -> None:
-        self._output.put(self.LOG, text)
+        self._put(self.LOG, text)
 
     def console(self, domid: Domid, data: bytes) -> None:
         for line in self.consoles.setdefault(domid, Console()).feed(data):
-            self._output.put(domid, line)
+            self._put(domid, line)
 
     def ended(self, domid: Domid, reason: int, detail: str) -> None:
         self.details[domid] = detail
@@ -135,7 +155,7 @@ class ActorIo:
     def flush(self, domid: int) -> None:
         """Show an unfinished last line."""
         for line in self.consoles.setdefault(domid, Console()).flush():
-            self._output.put(domid, line)
+            self._put(domid, line)
 
 
 def buffer_size(plan: HostPlan) -> int:
@@ -145,18 +165,33 @@ def buffer_size(plan: HostPlan) -> int:
     return size + -size % PAGE_SIZE
 
 
+_SMALL = 32 << 20
+"""Bytes of a guest that has little code."""
+_PR_SET_THP_DISABLE = 41
+
+
+def without_huge_pages() -> None:
+    """Have this process's memory in plain pages from now on.
+
+    An engine asks for huge ones for the code that it makes, 2 MiB at a time, of which a small guest's fills a tenth.
+    It makes guests with much code faster.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)  # where the system refuses, it only costs memory
+
+
 class Member:
     """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
 
-    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, trace: bool, *,
+    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, keep: Keep, *,
                  number: int = 0, bell: int = -1) -> None:
         """`number` and `bell` are the node's and the writing end of its agent's pipe, on a host of several nodes."""
         memory = mmap.mmap(file, buffer_size(plan))
         self.plan, self._me = plan, me
         self.output = Output()
-        self.io = ActorIo(self.output)
+        labels = {domain.domid: f"{domain.name} |" for domain in plan.domains} | {ActorIo.LOG: "(XEN)"}
+        self.io = ActorIo(self.output, labels if keep.logs else None)
         self.pieces: dict[int, list[bytes]] = {}
-        sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if trace else None
+        sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if keep.trace else None
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
         table = BatonTable(view[size:], len(plan.actors) + 1)
@@ -200,19 +235,19 @@ class Member:
 class HypervisorActor(Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
-    def __init__(self, plan: HostPlan, trace: bool = False, saved: Checkpoint | None = None) -> None:
+    def __init__(self, plan: HostPlan, keep: Keep = Keep(), saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._file = os.memfd_create(f"domus-{plan.name}")
         os.ftruncate(self._file, size)
-        self._saved, self._trace = saved, trace
+        self._saved, self._keep = saved, keep
         self._failure: CheckpointError | None = None
         try:
-            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=trace)
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=keep.trace)
         except CheckpointError as error:  # who raised it here would be one of Ray's that died
             self._failure = error
             return
         self._bell = make_bell() if plan.nodes > 1 else (-1, -1)
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, trace, bell=self._bell[1])
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
         self._jobs = Jobs(self.hv.host)
         self._outside = Outside(self.hv, self._jobs, self._reach_all)
         if saved is None:
@@ -269,10 +304,11 @@ class HypervisorActor(Member):
                 self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
                 start_domains(self.hv, self.plan)
-            keeper = Checkpointer(self.hv, self.plan, self._file, lambda: self._collect(ask), traced=self._trace)
+            keeper = Checkpointer(self.hv, self.plan, self._file, lambda: self._collect(ask), traced=self._keep.trace)
             keeper.begin(self._saved)
             self._jobs.begin()
-            outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
+            with self._published():
+                outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
             if self.agent is not None and self.agent.failure:
                 raise HostError(self.agent.failure)
             return outcome
@@ -282,6 +318,14 @@ class HypervisorActor(Member):
             self._leave()
             if self.agent is not None:
                 self.agent.close()
+
+    def _published(self) -> AbstractContextManager[object]:
+        """Ray's metrics follow the tables meanwhile, where they are wanted."""
+        if not self._keep.metrics:
+            return nullcontext()
+        from toolstack.ray_metrics import published  # only here: the other actors need none of it
+
+        return published(self.plan, self.hv, self.batons)
 
     def _collect(self, ask: Ask) -> dict[int, DomainPart] | None:
         """What all domains' processes keep, for a checkpoint; None while one that died is not buried yet."""
@@ -337,10 +381,9 @@ class DomainActor(Member):
     """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
     def __init__(self) -> None:
-        self._meter = BlockMeter(load_fast_path())
-        selfcheck(self._meter)
+        self._meter = proven_meter()
 
-    def attach(self, plan: HostPlan, me: int, attachment: Attachment, trace: bool = False,
+    def attach(self, plan: HostPlan, me: int, attachment: Attachment, keep: Keep = Keep(),
                parts: Mapping[int, DomainPart] | None = None) -> None:
         """Map the host's memory, and load the domains of actor number `me` - 1 of the plan, or restore them.
 
@@ -349,10 +392,12 @@ class DomainActor(Member):
         try:
             self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
             bell = os.open(attachment.bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC) if attachment.bell else -1
-            super().__init__(plan, self._file, me, attachment.boot, trace, number=attachment.node, bell=bell)
+            super().__init__(plan, self._file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
         self._domains = [plan.domains[domid - 1] for domid in plan.actors[me - 1].domids]
+        if max(domain.memory for domain in self._domains) <= _SMALL:
+            without_huge_pages()
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
             if parts is None:

@@ -1,5 +1,6 @@
 """What the form of a configuration cannot say: names that exist, files that are there, sums that add up."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,7 @@ def problems(config: HostConfig, images: Images) -> list[Problem]:
     names = directory(config)
     return [
         *_names(config, names), *_domains(config, names, images), *_memory(config), *_hypercalls(config, images),
-        *_expect(config, names), *_nodes(config),
+        *_expect(config, names), *_ray(config), *_nodes(config),
     ]  # fmt: skip
 
 
@@ -80,6 +81,14 @@ def _nodes(config: HostConfig) -> Iterator[Problem]:
 def _hypercalls(config: HostConfig, images: Images) -> Iterator[Problem]:
     for index, file in enumerate(config.hypercalls):
         yield from _try(("hypercalls", index), images.check_file, file, "a Python file")
+
+
+def _ray(config: HostConfig) -> Iterator[Problem]:
+    address = config.ray.address
+    if address is not None and not re.fullmatch(r"auto|[\w.-]+:[0-9]+|\[[0-9a-f:]+\]:[0-9]+", address):
+        hint = " (a program that a client connects cannot place actors; run it on the cluster, with 'ray job submit')"
+        yield Problem(("ray", "address"), f"expected auto or HOST:PORT, got {address!r}"
+                      + hint * address.startswith("ray://"))
 
 
 def expectations(config: HostConfig, names: Directory) -> dict[str, ExpectConfig]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from toolstack.report import RunReport
 from toolstack.runtime import RunOptions, Runtime, RuntimeName, load_runtime
 from toolstack.stop import Stop
 from toolstack.summary import summary
-from toolstack.terminal import Output, Terminal, wants_colour
+from toolstack.terminal import Output, Progress, Terminal, wants_colour
 from toolstack.text import visible
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
         log_level=arguments.log_level,
         log_format=arguments.log_format,
         stop=stop,
+        starting=Progress(sys.stderr, time.monotonic),
     )
     terminal = Terminal(output, plan.names(), colour=colour, quiet=arguments.quiet)
     with stop.on_signals():

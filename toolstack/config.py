@@ -174,6 +174,17 @@ class PlacementConfig(_Model):
     """On how many nodes of Ray's cluster the domains are.  The default is one, or what domains' `node` needs."""
 
 
+class RayConfig(_Model):
+    address: Annotated[Text, Field(min_length=1)] | None = None
+    """A Ray cluster to run on: `auto` for the one of this machine, or HOST:PORT.  The default is RAY_ADDRESS, or else a
+    Ray of the run's own."""
+    metrics: bool | None = None
+    """Whether hypercalls, events, hand-overs and speed go to Ray's metrics.  The default is yes on a cluster that was
+    there already."""
+    logs: bool | None = None
+    """Whether what guests print also goes to the logs of their Ray workers.  The default is as that of `metrics`."""
+
+
 class DomainPlacementConfig(_Model):
     model_config = ConfigDict(json_schema_extra={
         "not": {"required": ["actor", "apart"], "properties": {"apart": {"const": True}}}})
@@ -233,6 +244,8 @@ class HostConfig(_Model):
     """Take checkpoints, from which `launch.py --restore` goes on."""
     placement: PlacementConfig = PlacementConfig()
     """How domains are spread over Ray actors."""
+    ray: RayConfig = RayConfig()
+    """The Ray that the run is on."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()
     """Python files that add hypercalls, relative to the configuration file."""
     domains: Annotated[dict[Name, DomainConfig], Field(min_length=1)]

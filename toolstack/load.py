@@ -16,7 +16,16 @@ from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
 from toolstack.packing import Wish, actor_name, pack_nodes
-from toolstack.plan import ActorPlan, CheckpointPlan, ClockMode, ClockPlan, DomainPlan, Expectation, HostPlan
+from toolstack.plan import (
+    ActorPlan,
+    CheckpointPlan,
+    ClockMode,
+    ClockPlan,
+    DomainPlan,
+    Expectation,
+    HostPlan,
+    RayPlan,
+)
 from toolstack.references import Directory
 
 Locate = Callable[[Problem], Problem]
@@ -66,6 +75,7 @@ class Configuration:
             pcpus=config.machine.pcpus or os.cpu_count() or 1,
             xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
             domains=tuple(domains), expect=expect, actors=_actors(config, names), checkpoint=self._checkpoint(),
+            ray=RayPlan(config.ray.address, config.ray.metrics, config.ray.logs),
         )  # fmt: skip
 
     def _checkpoint(self) -> CheckpointPlan | None:

@@ -14,6 +14,7 @@ from toolstack.config import (
     InputConfig,
     MachineConfig,
     PlacementConfig,
+    RayConfig,
 )
 from toolstack.errors import Problem, Where, describe, did_you_mean
 
@@ -65,7 +66,7 @@ def _keys(where: Where) -> list[str]:
     """The keys that the mapping at `where` may have."""
     models: dict[str, type[BaseModel]] = {
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
-        "checkpoint": CheckpointConfig, "placement": PlacementConfig,
+        "checkpoint": CheckpointConfig, "placement": PlacementConfig, "ray": RayConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
     if where[:1] == ("domains",) and "input" in where[2:]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from abi.types import Domid
 from domains.seat import HYPERVISOR
 from hypervisor.tables import DomainState
-from toolstack.actors import Attachment, Member, attachment, buffer_size
+from toolstack.actors import Attachment, Keep, Member, attachment, buffer_size
 from toolstack.errors import HostError
 from toolstack.jobs import LOOK
 from toolstack.link import Address
@@ -20,14 +20,14 @@ from toolstack.session import create_domains
 class NodeActor(Member):
     """Makes the host's memory on node `number`, and is its agent.  Raises HostError."""
 
-    def __init__(self, plan: HostPlan, number: int, trace: bool = False) -> None:
+    def __init__(self, plan: HostPlan, number: int, keep: Keep) -> None:
         size = buffer_size(plan)
         self._number = number
         self._file = os.memfd_create(f"domus-{plan.name}-{number}")
         os.ftruncate(self._file, size)
         self._boot = time.monotonic_ns()
         self._bell = make_bell()
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, trace, number=number, bell=self._bell[1])
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, number=number, bell=self._bell[1])
         create_domains(self.hv, plan)
         self._seat_domains()
 

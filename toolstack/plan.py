@@ -72,6 +72,15 @@ class ActorPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RayPlan:
+    """The Ray that the run is on; None: see `toolstack.config.RayConfig` for what is then."""
+
+    address: str | None = None
+    metrics: bool | None = None
+    logs: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     name: str
     seed: int
@@ -90,6 +99,7 @@ class HostPlan:
     actors: tuple[ActorPlan, ...]
     """Every domain is in one of them.  The local runtime, which is one process, does not ask."""
     checkpoint: CheckpointPlan | None = None
+    ray: RayPlan = RayPlan()
 
     @property
     def nodes(self) -> int:

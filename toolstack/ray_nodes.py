@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from toolstack.actors import Attachment
+from toolstack.actors import Attachment, Keep
 from toolstack.errors import HostError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
@@ -25,12 +25,12 @@ class RayNodes:
     Raises HostError where the cluster has too few.
     """
 
-    def __init__(self, plan: HostPlan, make: Callable[[type], Any], trace: bool) -> None:
+    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep) -> None:
         self._plan, self._many = plan, plan.nodes > 1
-        self._found = _alive_nodes(plan.nodes) if self._many else []
+        self._found = _alive_nodes(plan.nodes)
         self._actors: list[Any] = [
             make(NodeActor).options(name=node_name(plan.name, number), **self.options(number)).remote(
-                plan, number, trace)
+                plan, number, keep)
             for number in range(1, plan.nodes)]
         self._runs: dict[Any, int] = {}
         self._lost: set[int] = set()
@@ -38,8 +38,6 @@ class RayNodes:
 
     def options(self, number: int) -> dict[str, Any]:
         """What puts an actor on node `number`."""
-        if not self._many:
-            return {}
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self._found[number][0], soft=False)}
 
     def join(self, hypervisor: Any, get: Callable[[Any], Any]) -> list[Attachment]:

@@ -4,8 +4,6 @@ Ray places and starts the actors, brings their output here and says when one is 
 through shared memory: see `toolstack.actors` and `domains.baton`.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,10 +19,11 @@ from ray.exceptions import RayActorError, RayTaskError
 from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
-from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.actors import DomainActor, HypervisorActor, Keep, Result
 from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
 from toolstack.plan import DomainPlan, HostPlan
+from toolstack.ray_cluster import cluster
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
 from toolstack.ray_nodes import RayNodes
 from toolstack.ray_outside import RemoteHost
@@ -34,8 +33,6 @@ from toolstack.runtime import RunOptions, Sink
 from toolstack.session import OUTCOMES
 from toolstack.trace import Stream, write_trace
 
-_OBJECT_STORE = 80 << 20
-"""Bytes of Ray's object store, its minimum: nothing large goes through it."""
 _CONCURRENCY = 8
 """Calls that an actor serves at once: two that last as long as the run, the rest for who asks it for something."""
 _TICK = 0.1
@@ -44,40 +41,28 @@ _GRACE = 5.0
 
 
 def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
-    """Boot and run `plan` with one actor a domain; see `toolstack.runtime.Runtime`."""
-    mine = not ray.is_initialized()
-    if mine:
-        start_ray(len(plan.actors) + 1)
-    session = _Session(plan, options, sink)
-    try:
-        return session.run()
-    finally:
-        session.close()
-        if mine:
-            ray.shutdown()
-
-
-def start_ray(processes: int) -> None:
-    """Start a Ray for `processes` processes on this machine.  Raises HostError."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        # A Ray of our own, also where somebody else's runs on this machine.
-        ray.init(address="local", include_dashboard=False, configure_logging=False, log_to_driver=False,
-                 num_cpus=processes, object_store_memory=_OBJECT_STORE, namespace=NAMESPACE)
-    except (OSError, RuntimeError, ValueError, ConnectionError) as error:
-        raise HostError(f"Ray cannot be started: {' '.join(str(error).split())}") from error
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():  # Ray took them, and would end this process without a report
-            signal.signal(number, handler)
+    """Boot and run `plan` with its actors; see `toolstack.runtime.Runtime`."""
+    with cluster(plan.ray.address, len(plan.actors) + 1) as shared:
+        session = _Session(plan, options, sink, shared)
+        try:
+            return session.run()
+        finally:
+            session.close()
 
 
 class _Session:
-    """One run: its actors, and what has come from them."""
+    """One run: its actors, and what has come from them.
 
-    def __init__(self, plan: HostPlan, options: RunOptions, sink: Sink) -> None:
+    `shared`: on a cluster that others look at, too.
+    """
+
+    def __init__(self, plan: HostPlan, options: RunOptions, sink: Sink, shared: bool) -> None:
         self._plan, self._options, self._sink = plan, options, sink
         self._names = {domain.domid: domain.name for domain in plan.domains}
-        self._trace = options.trace_path is not None
+        asked = plan.ray
+        self._keep = Keep(trace=options.trace_path is not None,
+                          logs=shared if asked.logs is None else asked.logs,
+                          metrics=shared if asked.metrics is None else asked.metrics)
         self._saved = options.restore
         self._consoles: dict[int, list[str]] = {
             domain.domid: [] if self._saved is None else console_lines(self._saved.domain(domain.domid))
@@ -106,19 +91,32 @@ class _Session:
 
     def _start(self) -> None:
         plan = self._plan
+        # They share memory, so all of a node are on one machine.
         actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
-        self._nodes = RayNodes(plan, actor, self._trace)
+        self._nodes = RayNodes(plan, actor, self._keep)
         # All processes start side by side; what one needs of another comes later.
         self._hypervisor = actor(HypervisorActor).options(
-            name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._trace, self._saved)
+            name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._keep, self._saved)
         for planned in plan.actors:
             name = domain_name(plan.name, planned.name)
             self._actors.append(actor(DomainActor).options(name=name, **self._nodes.options(planned.node)).remote())
         attachments, saved = self._nodes.join(self._hypervisor, self._get), self._saved
-        self._get([started.attach.remote(
-            plan, index + 1, attachments[plan.actors[index].node], self._trace,
-            None if saved is None else {domid: saved.domain(domid) for domid in plan.actors[index].domids})
-            for index, started in enumerate(self._actors)])
+        attaching = {}
+        for index, started in enumerate(self._actors):
+            domids, attachment = plan.actors[index].domids, attachments[plan.actors[index].node]
+            parts = None if saved is None else {domid: saved.domain(domid) for domid in domids}
+            attaching[started.attach.remote(plan, index + 1, attachment, self._keep, parts)] = len(domids)
+        loaded = 0
+        while attaching:
+            ready, _ = ray.wait(list(attaching), num_returns=1, timeout=_TICK)
+            if ready:
+                ready, _ = ray.wait(list(attaching), num_returns=len(attaching), timeout=0)
+            for reference in ready:
+                self._get(reference)
+                loaded += attaching.pop(reference)
+            self._options.starting(loaded, len(plan.domains))
+            if self._options.stop.requested:
+                raise KeyboardInterrupt
 
     def _get(self, references: Any) -> Any:
         try:

@@ -44,6 +44,8 @@ class RunOptions:
     """For the actors' own logs (`toolstack.log`)."""
     stop: Stop = field(default_factory=Stop)
     """Looked at between slices: where `stop.requested`, end with the outcome `interrupted`."""
+    starting: Callable[[int, int], None] = lambda ready, domains: None
+    """Told how many of the domains are loaded, again and again until all are."""
     started: Callable[["Running"], None] = lambda running: None
     """Told when the host is up, with a way in for other threads: see `xenctrl`."""
 

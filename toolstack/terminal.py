@@ -1,7 +1,8 @@
 """Consoles and the hypervisor's log on a terminal, as they are written."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import TextIO
 
@@ -80,3 +81,29 @@ class Terminal:
         if not self._quiet:
             for line in text.split("\n"):
                 self._output.line(f"{self._xen} {visible(line)}")
+
+
+class Progress:
+    """Tells on `stream` how far a start is, where it takes its time: `started 120/200 domains`, a line now and then.
+
+    `clock` gives seconds.
+    """
+
+    PATIENCE, PAUSE = 1.5, 1.0
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        self._stream, self._clock = stream, clock
+        self._next: float | None = None
+        self._shown = False
+
+    def __call__(self, ready: int, domains: int) -> None:
+        """`ready` of the `domains` are loaded."""
+        now = self._clock()
+        if self._next is None:
+            self._next = now + self.PATIENCE
+        if now < self._next and not (self._shown and ready == domains):
+            return
+        self._next, self._shown = now + self.PAUSE, True
+        with suppress(OSError):
+            self._stream.write(f"started {ready}/{domains} domains\n")
+            self._stream.flush()

@@ -12,6 +12,7 @@ from abi.types import Domid, VcpuRow
 from clock.source import VirtualClock
 from clock.wallclock import wallclock_base
 from domains.builder import make_vcpus
+from domains.fast_path import load_fast_path
 from domains.native import BlockMeter
 from domains.pv_builder import build_pv
 from domains.runner import Outcome, Runner
@@ -23,7 +24,10 @@ from hypervisor.tables import GuestKind
 from hypervisor.xen_version import XenVersion
 
 GUEST, PAGES, TEXT, OUT = Domid(1), 2048, 0x100000, 0x102000
-METER = BlockMeter()
+_FRONT = load_fast_path()
+assert _FRONT is not None, "without it these tests would compare nothing"
+METERS = {32: (BlockMeter(),), 64: (BlockMeter(), BlockMeter(_FRONT))}
+"""By width of the guest: without the native front, and with it."""
 _LAYOUT = """
 .pushsection .note.Xen, "a", @note
 .long 4, 4, 9
@@ -114,7 +118,20 @@ class Io:
 
 
 def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
-    """Run a guest to its end.  `parameters(built)` are words for it, `before(hv, built)` prepares it."""
+    """Run a guest to its end.  `parameters(built)` are words for it, `before(hv, built)` prepares it.
+
+    With the native front and without, all of the host's memory is the same in the end, its tables included.
+    """
+    image = assemble(source, bits, folder)
+    first, *others = [_run(image, meter, bits, vcpus, parameters, before) for meter in METERS[bits]]
+    for other in others:
+        assert (other.reason, other.detail, other.lines) == (first.reason, first.detail, first.lines)
+        assert other.hv.trace.digest(GUEST) == first.hv.trace.digest(GUEST)
+        assert other.memory == first.memory
+    return first
+
+
+def _run(image, meter, bits, vcpus, parameters, before):
     shape = HostShape(domains=2, vcpus=1 + vcpus, memory=PAGES << 12)
     memory = mmap.mmap(-1, shape.size)
     io = Io()
@@ -123,14 +140,14 @@ def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
     hv.format()
     create_host_seat(hv)
     create_domain(hv, DomainSpec(GUEST, GuestKind.PV, PAGES, vcpus, 1))
-    built = build_pv(hv, GUEST, assemble(source, bits, folder))
+    built = build_pv(hv, GUEST, image)
     machine = (built.first << 12) + OUT
     size = bits // 8
     if parameters is not None:
         words = parameters(built)
         hv.arena.write(machine + 0x800, b"".join(word.to_bytes(size, "little") for word in words))
     rows = [VcpuRow(1 + number) for number in range(vcpus)]
-    engines = make_vcpus(hv, rows, METER, built)
+    engines = make_vcpus(hv, rows, meter, built)
     if before is not None:
         before(hv, built)
     start_domain(hv, GUEST)
@@ -141,6 +158,7 @@ def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
     def ends(domid, reason):
         result["out"] = unpack(f"<{0x800 // size}{'Q' if bits == 64 else 'I'}", hv.arena.read(machine, 0x800))
         result["cr2"] = hv.arena.read(hv.vcpus.info[1] + 16, 8)
+        result["memory"] = bytes(memory)  # a dead domain's is scrubbed
         shut_down(domid, reason)
 
     hv.sched.shut_down = ends
@@ -151,4 +169,4 @@ def run(source, folder, bits=64, vcpus=1, parameters=None, before=None):
     assert outcome == Outcome.FINISHED, io.lines
     return SimpleNamespace(out=result["out"], cr2=int.from_bytes(result["cr2"], "little"), reason=io.reason,
                            detail=io.detail, lines=io.lines, hv=hv, built=built,
-                           vcpus=engines)
+                           vcpus=engines, memory=result["memory"])

@@ -14,6 +14,8 @@ from toolstack.runtime import RunOptions
 REPOSITORY = Path(__file__).parents[2]
 CONFIGURATIONS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
 BENCHES = ["null", "multicall", "selfevent", "yield", "gnt1", "gnt32", "copy"]
+PV_BENCHES = ["null", "multicall", "selfevent", "emulated", "bounce", "update-flush", "update-trap", "update-each",
+              "update-batch", "update-multicall", "switch-trap", "switch-each", "switch-batch", "switch-multicall"]
 
 
 class Silent:
@@ -50,6 +52,17 @@ def test_a_scenario_is_the_same_with_the_front_and_without(name, monkeypatch):
 def test_a_benchmark_guest_is_the_same_with_the_front_and_without(test, monkeypatch, tmp_path):
     path = tmp_path / "bench.yaml"
     domain = f"{{kernel: bench/bench, memory: 16MiB, cmdline: 'test={test} count=50'}}"
+    path.write_text(f"name: b\ndomains:\n  b: {domain}\n")
+    with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
+    assert with_front == without
+    assert with_front["domains"]["b"]["exit"] == "poweroff"
+
+
+@pytest.mark.parametrize("test", PV_BENCHES)
+def test_a_paravirtual_benchmark_guest_is_the_same_with_the_front_and_without(test, monkeypatch, tmp_path):
+    path = tmp_path / "bench.yaml"
+    kernel = "bench/bench" if test in BENCHES else "bench/pv"
+    domain = f"{{type: pv, kernel: {kernel}, memory: 16MiB, cmdline: 'test={test} count=50'}}"
     path.write_text(f"name: b\ndomains:\n  b: {domain}\n")
     with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
     assert with_front == without

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import footprint, microbench
+from experiments import boots, footprint, microbench
 from experiments.figures import MICROSECONDS, PER_SECOND, Amount, Experiment, Figure
 from experiments.microbench import EXPERIMENTS
 from experiments.startup import seconds_to_first_lines
-from experiments.stopwatch import MeasurementError
+from experiments.stopwatch import Absent, MeasurementError
 
 FEW = 20
-SLOW = ("start", "memory")
+SLOW = ("start", "memory", "grub", "linux")
 BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
 GUESTS = [name for name in BY_NAME if not name.startswith(SLOW)]
 LOCAL = [name for name in GUESTS if not name.endswith("-ray")]
@@ -45,6 +45,15 @@ def test_the_memory_of_one_more_domain_is_found() -> None:
     assert 0 < footprint.of_one_more(1, 4) < 100 << 20
 
 
+@pytest.mark.parametrize("name", ["grub-pv64", "grub-pv32"])
+def test_the_way_to_a_prompt_is_timed(name: str) -> None:
+    try:
+        (value,) = BY_NAME[name].measure(lambda count: FEW)
+    except Absent as error:
+        pytest.skip(str(error))
+    assert 0 < value < 60
+
+
 @pytest.mark.ray
 def test_the_memory_of_actors_is_found() -> None:
     memory = footprint.of_an_actor(2)
@@ -69,6 +78,15 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(microbench, "EXPERIMENTS", few)
     monkeypatch.setattr(microbench, "load", lambda: 0.0)
     return few
+
+
+def test_what_is_not_on_this_machine_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(boots, "_LINUX", tmp_path / "vmlinuz")
+    monkeypatch.setattr(boots, "ROOT", tmp_path)
+    assert microbench.main(["linux-pv-host"]) == 0
+    assert "skipped: no vmlinuz: run tests/scenarios/linux_pv/fetch.sh" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("experiments")

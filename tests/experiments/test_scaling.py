@@ -70,7 +70,7 @@ def test_a_small_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_what_has_finished_is_not_measured_again(tmp_path: Path, runs: list[str]) -> None:
-    words = [*SMALL, "--shapes", "ring", "--domains", "2,4,8", "--out", str(tmp_path)]
+    words = [*SMALL, "--shapes", "ring", "--domains", "2,4,8", "--repeats", "2", "--out", str(tmp_path)]
     assert scaling.main(words) == 0
     assert len(runs) == 9
     lost = runs[4]
@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_what_there_is(
     assert "1 of 4 runs have finished" in (tmp_path / "scaling.html").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_it_can_be_ended_at_any_time_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     words = [sys.executable, "-m", "experiments.scaling", "--quick", "--shapes", "compute", "--domains", "1,2",
              "--repeats", "1", "--work", "0.02", "--out", str(tmp_path)]
@@ -139,7 +139,7 @@ def test_it_can_be_ended_at_any_time_and_leaves_no_process(tmp_path: Path, numbe
         children = _until(lambda: _children(process.pid))
         process.send_signal(number)
         process.wait(30)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (130 if number == signal.SIGTERM else -number)
     _until(lambda: not any(b"scaling_child" in _command(pid) for pid in children))
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("[!.]*.json")}
     assert scaling.main(["--resume", "--out", str(tmp_path)]) == 0

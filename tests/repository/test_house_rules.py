@@ -9,8 +9,6 @@ from tree import ROOT, files, modules
 LONGEST = 300
 LONG_FOR_A_REASON = {
     "domains/vcpu.py": "what a slice does, on the hottest path: its steps share the state that they keep at hand",
-    "domains/pvh_vcpu.py": "one exit after the other: a table of handlers that share the vCPU's state",
-    "domains/pv_vcpu.py": "the same for PV guests",
     "hypervisor/sched.py": "one state machine, of which every method changes the same few columns",
 }
 """Modules that may have more lines."""

@@ -19,7 +19,7 @@ def configs() -> Path:
 @pytest.fixture(scope="session")
 def ray_started() -> Iterator[None]:
     """Ray, for the whole session."""
-    from toolstack.ray_runtime import start_ray
+    from toolstack.ray_cluster import start_ray
 
     start_ray(2)
     yield

@@ -45,7 +45,7 @@ FORM = [
     (ONE + "seed: true", "host.yaml:4: seed: expected a whole number, got true"),
     (ONE + "domain: x", "host.yaml:4: domain: unknown key (did you mean 'domains'?)"),
     (ONE + "zzz: x",
-     "host.yaml:4: zzz: unknown key: expected one of name, seed, clock, machine, checkpoint, placement, "
+     "host.yaml:4: zzz: unknown key: expected one of name, seed, clock, machine, checkpoint, placement, ray, "
      "hypercalls, domains, expect"),
     (ONE + "checkpoint:", "host.yaml:4: checkpoint: expected a mapping, got nothing"),
     (ONE + "checkpoint: 5", "host.yaml:4: checkpoint: expected a mapping, got 5"),
@@ -79,7 +79,14 @@ FORM = [
      "host.yaml:4: placement.domains_per_actor: expected at least 1, got 0"),
     (ONE + "placement: {domains_per_actor: many}",
      "host.yaml:4: placement.domains_per_actor: expected a whole number, got 'many'"),
-    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected one of domains_per_actor, nodes"),
+    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected one of domains_per_actor,"
+     " nodes"),
+    (ONE + "ray: {address: here}", "host.yaml:4: ray.address: expected auto or HOST:PORT, got 'here'"),
+    (ONE + "ray: {address: 'ray://head:10001'}",
+     "host.yaml:4: ray.address: expected auto or HOST:PORT, got 'ray://head:10001' (a program that a client connects "
+     "cannot place actors; run it on the cluster, with 'ray job submit')"),
+    (ONE + "ray: {metrics: 5}", "host.yaml:4: ray.metrics: expected true or false, got 5"),
+    (ONE + "ray: {adress: auto}", "host.yaml:4: ray.adress: unknown key (did you mean 'address'?)"),
     (ONE + "hypercalls: x.py", "host.yaml:4: hypercalls: expected a list, got 'x.py'"),
     (ONE + "hypercalls:\n  - 5", "host.yaml:5: hypercalls[0]: expected text, got 5 (put it in quotes)"),
     (ONE + "expect: [x]", "host.yaml:4: expect: expected a mapping, got a list"),

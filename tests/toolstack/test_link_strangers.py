@@ -1,5 +1,6 @@
 """Who does not know the run's secret is dropped with one line, and keeps nobody waiting."""
 
+import io
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ from toolstack.link import Endpoint
 from toolstack.link_events import HandshakeError, LinkError, PeerLost, Received
 from toolstack.link_frames import whole
 from toolstack.link_handshake import answer, greet, new_secret, welcome
+from toolstack.log import log
 
 
 def pair(secret: bytes, other: bytes, wanted: int = 0, seconds: float = 3.0) -> tuple[object, object]:
@@ -175,14 +177,15 @@ def test_a_second_link_to_the_same_node_is_refused() -> None:
         assert message(end.receive(5)) == "still here"
 
 
-def test_the_program_s_log_has_the_line(capfd: "pytest.CaptureFixture[str]") -> None:
-    with Endpoint(0, HOST, SECRET) as end, stranger(end) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(40))
-        assert closed(sock)
-        shown: list[str] = []
-        wait_until(lambda: bool(shown.append(capfd.readouterr().err) or "".join(shown)))
-    text = "".join(shown)
-    assert text.count("\n") == 1
-    assert "it does not speak this protocol" in text
-
-
+def test_the_program_s_log_has_the_line() -> None:
+    shown = io.StringIO()
+    log.configure(stream=shown)
+    try:
+        with Endpoint(0, HOST, SECRET) as end, stranger(end) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(40))
+            assert closed(sock)
+            wait_until(lambda: "\n" in shown.getvalue())
+    finally:
+        log.configure()
+    assert shown.getvalue().count("\n") == 1
+    assert "it does not speak this protocol" in shown.getvalue()

@@ -61,7 +61,8 @@ ONE = "domains: {w: {kernel: writer}}\n"
     [
         ONE, ONE + "clock: {mode: host, epoch: 2026-01-01T00:00:00Z, frequency: 2 GHz}", ONE + "clock: {epoch: 5}",
         ONE + "machine: {memory: 1GiB, xen_version: '4.10'}", "domains: {w: {kernel: writer, memory: 64, count: 3}}",
-        ONE + "placement: {domains_per_actor: 32}", "domains: {w: {kernel: writer, placement: {actor: x}}}",
+        ONE + "ray: {address: auto, metrics: true, logs: false}", ONE + "placement: {domains_per_actor: 32}",
+        "domains: {w: {kernel: writer, placement: {actor: x}}}",
         "domains: {w: {kernel: writer, placement: {apart: true}}}",
         "domains: {w: {kernel: writer, input: [{expect: a}, {send: b, after: 1.5 ms}, {expect: /a/, send: b}]}}",
     ],

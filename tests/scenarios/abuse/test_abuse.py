@@ -2,6 +2,8 @@
 
 import pytest
 
+from guests.build import build_from
+
 ABUSES = ("void", "spin", "flood", "wild", "revoke")
 
 
@@ -26,6 +28,39 @@ def test_the_others_part_of_the_trace_does_not_change(host, configs, undisturbed
     report = host.run(timeout=60)
     assert (report.outcome, host.failures) == ("finished", [])
     assert {name: guests[name].digest for name in undisturbed} == undisturbed
+
+
+@pytest.fixture
+def beside(host, configs, request):
+    """Runs a program of this folder, `count` times, beside the writer and the reader; gives its domains."""
+    def run(name, count=1, timeout=60, **settings):
+        host.configure(hypercalls=[str(configs / "hypercalls" / "greet.py")])
+        for pair, peer in (("writer", "reader"), ("reader", "writer")):
+            host.domain(pair, cmdline=f"peer=${{{peer}.domid}}", memory="16MiB")
+        program = build_from(request.path.parent / f"{name}.c")
+        guests = [host.domain(program, name=f"{name}-{number}", memory="16MiB", **settings) for number in range(count)]
+        host.run(timeout=timeout)
+        return guests
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "count"), [("greedy", 1), ("greedy", 3), ("absent", 1)])
+def test_who_takes_all_that_there_is_takes_it_from_nobody(host, beside, undisturbed, name, count):
+    guests = beside(name, count)
+    assert host.failures == []
+    assert all(f"{name}: {len(guest.console) - 1} checks, 0 failed" in guest.console for guest in guests)
+    assert {name: host.report.domains[name].digest for name in undisturbed} == undisturbed
+    assert len({tuple(guest.console) for guest in guests}) == 1, "each gets as much"
+
+
+@pytest.mark.parametrize("ring", [0, 3])
+@pytest.mark.parametrize("wild", [0, 1])
+def test_bytes_that_nobody_wrote_are_run_as_the_processor_would(host, beside, undisturbed, ring, wild):
+    guests = beside("random_code", 2, cmdline=f"count=300 ring={ring} wild={wild}", timeout=4)
+    assert {guest.exit for guest in guests} <= {"poweroff", "reboot", "crash", "running"}  # bytes can be a loop
+    assert {name: host.report.domains[name].digest for name in undisturbed} == undisturbed
+    assert [line for line in host.hypervisor_log if "internal error" in line] == []
 
 
 @pytest.mark.parametrize(("program", "cmdline", "exit"), [

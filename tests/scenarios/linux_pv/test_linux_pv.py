@@ -27,10 +27,11 @@ def everything(processors):
 
 
 @pytest.mark.parametrize("vcpus", [1, 2])
-def test_user_space_runs_and_twice_the_same(host, kernel, ramdisk, vcpus):
+def test_user_space_runs_and_is_the_same_with_the_native_front_and_without(host, kernel, ramdisk, vcpus, monkeypatch):
     linux = host.domain(kernel, name="linux", ramdisk=ramdisk(EVERYTHING), vcpus=vcpus, **SETTINGS)
     digests = set()
-    for _ in range(2):
+    for front in ("1", "0"):
+        monkeypatch.setenv("DOMUS_FAST_PATH", front)
         host.run(timeout=240)
         assert (linux.exit, said(linux, "user space")) == ("poweroff", everything(vcpus))
         digests.add(linux.digest)

@@ -1,0 +1,80 @@
+"""Instructions of a PVH vCPU that exit and are done here: CPUID, RDMSR and WRMSR, RDTSC and RDTSCP, WBINVD."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from abi.cpuid import XEN_HYPERCALL_MSR
+from domains import delivery
+from domains import envlayout as env
+from domains.cpuid import Cpuid, xen_leaves
+from domains.delivery import TF
+from domains.envlayout import EFLAGS, HFLAGS, RIP
+from domains.msr import MsrFault, Msrs
+from domains.segments import HF_CS64, HF_INHIBIT_IRQ
+
+if TYPE_CHECKING:
+    from domains.pvh_vcpu import PvhVcpu
+
+_PLAIN = HF_CS64 | HF_INHIBIT_IRQ
+_LOW32 = 0xFFFFFFFF
+_WRMSR = 0x30
+"""The last byte of WRMSR; that of RDMSR is another."""
+
+
+class PvhInstructions:
+    """Of one vCPU.  `throw(vector, error code)` raises an exception; `fill_hypercall_page` is what that MSR does."""
+
+    def __init__(self, vcpu: "PvhVcpu", throw: Callable[[int, int | None], None],
+                 fill_hypercall_page: Callable[[int], None]) -> None:
+        engine, code = vcpu.engine, vcpu.code
+        self._q, self._d, self._tsc, self._code, self._length = engine.q, engine.d, vcpu.tsc, code, code.length
+        self._throw = throw
+        self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=True))
+        self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page)
+
+    def advance(self, length: int) -> None:
+        """Step over an instruction that was emulated here, with what its end means: no shadow, and #DB under TF."""
+        q, hflags = self._q, self._d[HFLAGS]
+        if hflags & _PLAIN == HF_CS64:
+            q[RIP] += length
+        else:
+            q[RIP] = q[RIP] + length & (-1 if hflags & HF_CS64 else _LOW32)
+            self._d[HFLAGS] = hflags & ~HF_INHIBIT_IRQ
+        if q[EFLAGS] & TF:
+            self._throw(delivery.DB, None)
+
+    def cpuid(self) -> None:
+        q = self._q
+        registers = self._cpuid_leaves.read(q[env.RAX] & _LOW32, q[env.RCX] & _LOW32, q[env.CR4])
+        q[env.RAX], q[env.RBX], q[env.RCX], q[env.RDX] = registers
+        self.advance(self._length(2))
+
+    def msr(self) -> None:
+        """RDMSR and WRMSR."""
+        q = self._q
+        index = q[env.RCX] & _LOW32
+        length = self._length(2)
+        try:
+            if self._code.here(length)[-1] == _WRMSR:
+                self._msrs.write(index, q[env.RDX] << 32 & ~_LOW32 & (1 << 64) - 1 | q[env.RAX] & _LOW32)
+            else:
+                value = self._msrs.read(index)
+                q[env.RAX], q[env.RDX] = value & _LOW32, value >> 32
+        except MsrFault:
+            self._throw(delivery.GP, 0)
+            return
+        self.advance(length)
+
+    def rdtsc(self) -> None:
+        q, tsc = self._q, self._tsc()
+        q[env.RAX], q[env.RDX] = tsc & _LOW32, tsc >> 32
+        self.advance(self._length(2))
+
+    def rdtscp(self) -> None:
+        q, tsc = self._q, self._tsc()
+        q[env.RAX], q[env.RDX], q[env.RCX] = tsc & _LOW32, tsc >> 32, q[env.TSC_AUX]
+        self.advance(self._length(3))
+
+    def nothing(self) -> None:
+        """WBINVD and INVD: there is no cache."""
+        self.advance(self._length(2))
