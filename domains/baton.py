@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from abi.types import VcpuRow
+from domains.node import OnlyNode, Surroundings
 from domains.seat import HYPERVISOR, BatonTable, Task, TeamState
 from domains.teams import teams_of
 
@@ -44,14 +45,17 @@ class Baton:
 
     `file` is the memory's file, `process_of` says by vCPU row which process runs it, `linked()` gives the sets of
     processes that share a group and `topology()` a number that changes with them, `pcpus` is how many teams run at
-    once.  `ended()` says that the run is over.
+    once.  `ended()` says that the run is over.  `node` is the node of several that this process is on; each has a table
+    of its own, in which the words of processes on other nodes say that a baton has to go there.
     """
 
     def __init__(self, table: BatonTable, me: int, file: int, ended: Callable[[], bool],
                  process_of: "memoryview[int]", linked: Callable[[], Iterable[set[int]]],
-                 topology: Callable[[], int], pcpus: int) -> None:
+                 topology: Callable[[], int], pcpus: int, node: Surroundings | None = None) -> None:
         self._table, self._me, self._file, self._ended = table, me, file, ended
         self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus
+        self._node: Surroundings = node or OnlyNode()
+        self._away = self._node.away
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
         self._looks = 0
@@ -85,10 +89,24 @@ class Baton:
         """See `Seat`."""
         self._given[self._me] += 1
         self._looks = LOOKS if self._look[0] else 0
+        if self._away and self._away[process]:
+            self._send_away(process)
+            return
         self._word[self._me] = 0
         self._word[process] = 1
         if self._asleep[process]:
             self.wake(process)
+
+    def _send_away(self, process: int) -> None:
+        """Hand the team's baton to a process on another node, by this node's agent."""
+        self._looks = 0
+        self._word[self._me] = 0
+        self._state[self._team[self._me]] = TeamState.AWAY
+        self._word[process] = Task.RUN
+        self._node.ring()
+        if TeamState.WAITING in self._state.tobytes():
+            with self._lock():
+                self._start_next()
 
     def hand_round(self, process: int) -> None:
         """See `Seat`."""
@@ -119,12 +137,20 @@ class Baton:
         """See `Seat`."""
         with self._lock():
             self._looks = 0
-            self._state[self._team[self._me]] = TeamState.IDLE
+            self._state[self._team[self._me]] = TeamState.IDLE if self._node.first else TeamState.THROUGH
             self._word[self._me] = Task.NOTHING
-            if self._start_next() or TeamState.RUNNING in self._state.tobytes():
+            if self._start_next() or self._busy():
                 return False
-            self._word[self._me] = Task.ROUND
-            return True
+            if self._node.first:
+                self._word[self._me] = Task.ROUND
+                return True
+        self._node.ring()
+        return False
+
+    def _busy(self) -> bool:
+        """Whether any team has its baton, here or elsewhere."""
+        states = self._state.tobytes()
+        return TeamState.RUNNING in states or (self._node.first and TeamState.AWAY in states)
 
     def start(self, active: Sequence[VcpuRow]) -> None:
         """See `Seat`."""
@@ -138,6 +164,8 @@ class Baton:
                 if team[process] not in waiting:
                     waiting.add(team[process])
                     state[team[process]], starter[team[process]] = TeamState.WAITING, process
+                    if self._away and self._away[process]:
+                        state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
             self._look[0] = len(waiting) < (os.cpu_count() or 1)
             self._word[self._me] = 0
             mine = team[self._me]
@@ -146,6 +174,7 @@ class Baton:
             while len([one for one in waiting if state[one] == TeamState.RUNNING]) < self._pcpus:
                 if not self._start_next():
                     break
+        self._node.ring()
 
     def _start_next(self) -> bool:
         """Start a team that waits, with the lock.  False where none does."""
@@ -166,6 +195,73 @@ class Baton:
     def _form_teams(self) -> None:
         self._team[:] = memoryview(teams_of(self._table.rows, self._linked()))
         self._table.topology[0] = self._topology()
+
+    # -- for the agent of a node of several
+
+    def outgoing(self) -> list[tuple[int, int]]:
+        """Teams whose baton has to go to another node, each with the process that gets it there; told once."""
+        found, word = [], self._word
+        for process in self._node.others:
+            if word[process]:
+                word[process] = 0
+                found.append((self._team[process], process))
+        return found
+
+    def through(self) -> list[int]:
+        """Teams that are through with the round, once none on this node is at it.  They are told once."""
+        if TeamState.THROUGH not in self._state.tobytes():
+            return []
+        with self._lock():
+            states = self._state.tobytes()
+            if TeamState.RUNNING in states or TeamState.WAITING in states:
+                return []
+            found = [team for team, state in enumerate(states) if state == TeamState.THROUGH]
+            for team in found:
+                self._state[team] = TeamState.IDLE
+            return found
+
+    def arrive(self, batons: Sequence[tuple[int, int]]) -> None:
+        """Batons have come from another node: each team, and the process that gets it."""
+        if len(batons) == 1 and self._table.topology[0] == self._topology():
+            states = self._state.tobytes()
+            if TeamState.WAITING not in states and states.count(TeamState.RUNNING) < self._pcpus:
+                team, process = batons[0]
+                self._table.starter[team] = process
+                self._begin(team)
+                return
+        with self._lock():
+            if self._table.topology[0] != self._topology():
+                self._form_teams()
+            for team, process in batons:
+                self._state[team], self._table.starter[team] = TeamState.WAITING, process
+            while self._state.tobytes().count(TeamState.RUNNING) < self._pcpus and self._start_next():
+                pass
+
+    def done(self, teams: Iterable[int]) -> None:
+        """On the first node: these teams are through, on another one.  When all are, the round ends here."""
+        with self._lock():
+            for team in teams:
+                self._state[team] = TeamState.IDLE
+            states = self._state.tobytes()
+            if not self._busy() and TeamState.WAITING not in states and not self._holders():
+                self._tell(HYPERVISOR, Task.ROUND)
+
+    def running(self) -> bool:
+        """Whether a process of this node has a baton."""
+        return TeamState.RUNNING in self._state.tobytes()
+
+    def here(self) -> list[int]:
+        """The teams whose baton is on this node, or that are through and have not told so."""
+        wanted = (TeamState.RUNNING, TeamState.WAITING, TeamState.THROUGH)
+        return [team for team, state in enumerate(self._state.tobytes()) if state in wanted]
+
+    def away(self) -> list[int]:
+        """The teams whose baton is on another node."""
+        return [team for team, state in enumerate(self._state.tobytes()) if state == TeamState.AWAY]
+
+    def team_of(self) -> "memoryview[int]":
+        """By process, its team."""
+        return self._team
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -189,13 +285,14 @@ class Baton:
             lost = [] if dead else self._lost()
             for process in dead:
                 if word[process] == Task.RUN:
-                    state[self._team[process]] = TeamState.IDLE
+                    state[self._team[process]] = TeamState.IDLE if self._node.first else TeamState.THROUGH
                 word[process] = 0
             for team in lost:
-                state[team] = TeamState.IDLE
-            if (dead or lost) and not self._start_next() and TeamState.RUNNING not in state.tobytes() \
-                    and not self._holders():
+                state[team] = TeamState.IDLE if self._node.first else TeamState.THROUGH
+            if (dead or lost) and not self._start_next() and not self._busy() and not self._holders() \
+                    and self._node.first:
                 self._tell(HYPERVISOR, Task.ROUND)
+        self._node.ring()
 
     def dead(self) -> list[int]:
         """The processes, but for the hypervisor's, that took part and do not live any more."""
@@ -203,7 +300,7 @@ class Baton:
         return [row for row in range(1, self._table.rows) if pids[row] and not _alive(pids[row])]
 
     def _holders(self) -> list[int]:
-        return [row for row in range(self._table.rows) if self._word[row]]
+        return [row for row in range(self._table.rows) if self._word[row] and not (self._away and self._away[row])]
 
     def _lost(self) -> list[int]:
         """Teams that run, and nobody has their baton: is somebody just handing it over, or did he die doing so?
@@ -215,7 +312,7 @@ class Baton:
             held = {self._team[row] for row in holders}
             found = [team for team in range(self._table.rows)
                      if self._state[team] == TeamState.RUNNING and team not in held]
-            if not found and holders:
+            if not found and (holders or not self._node.first or TeamState.AWAY in self._state.tobytes()):
                 return []
             time.sleep(_DOUBT)
         return found or [HYPERVISOR]

@@ -133,7 +133,7 @@ static int map_grant(struct fast_path *f, u64 argument) {
     u64 address = load64(f, in), granter = load32(f, in + 16) & 0xFFFF, slot;
     u32 flags = load32(f, in + 8), ref = load32(f, in + 12);
     if ((flags & ~(u32)READONLY) != HOST_MAP || granter >= f->domains || f->kind[granter] ||
-        f->leader[granter] != f->leader[domid] ||
+        f->leader[granter] != f->leader[domid] || f->home[granter] != f->home[domid] ||
         f->grant_version[granter] != 1 || ref >= f->nr_entries[granter])
         return 0;
     u32 handle = f->maptrack_head[domid];
@@ -194,7 +194,7 @@ static int unmap_grant(void *uc, struct fast_path *f, u64 argument) {
         return 0;
     u64 granter = f->track_domid[track], ref = f->track_ref[track], active = granter * f->ref_share + ref;
     u64 mfn = f->active_mfn[active], entry = nested(f, domid, address >> 12, &slot);
-    if (f->kind[granter] || f->grant_version[granter] != 1 || !slot ||
+    if (f->kind[granter] || f->home[granter] != f->home[domid] || f->grant_version[granter] != 1 || !slot ||
         (entry != (mfn << 12 | f->grant_rw) && entry != (mfn << 12 | f->grant_ro)))
         return 0;
     if (f->pin[active] != (flags & READONLY ? HOST_READ : HOST_WRITE) || !f->frame_flags[mfn] ||

@@ -22,6 +22,7 @@ from hypervisor.event_channel_tables import EventChannelTable, PortSpaceTable
 from hypervisor.frames import FrameTable
 from hypervisor.groups import GroupTable
 from hypervisor.p2m import P2mTable, leaf
+from hypervisor.place import PlaceTable
 from hypervisor.rounds import LATENCY
 from hypervisor.watchdog import WatchdogTable
 
@@ -37,7 +38,7 @@ NAMES: tuple[str, ...] = (
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
     "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
     "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
-    "leader", "loosened", "alone", "horizon",
+    "leader", "home", "loosened", "alone", "horizon",
     "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
     "grant_version", "nr_entries", "maptrack_limit", "maptrack_head", "maptrack_tail", "mapped", "unmapped",
     "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
@@ -109,7 +110,7 @@ class FastPath:
             "q": engine.q, "d": engine.d, "interrupt_request": engine.interrupt_request, "budget": engine.budget,
             "int_vector": engine.int_vector, "memory": hv.arena.u8, "entered": vcpus.state_entry_time,
             "own_vector": hv.params.upcall_vector, "via": domains.callback_via_type, "vector": domains.callback_vector,
-            "watchdog": table(WatchdogTable).earliest, "leader": groups.leader,
+            "watchdog": table(WatchdogTable).earliest, "leader": groups.leader, "home": table(PlaceTable).home,
             "loosened": groups.loosened, "alone": hv.host.alone, "horizon": hv.host.horizon,
             "directory": p2m.directory, "max_gfn": p2m.max_gfn,
             "channel_state": channels.state, "consumer": channels.consumer, "notify_vcpu": channels.notify_vcpu,

@@ -57,6 +57,7 @@ struct fast_path {
     FIELD(u8 *, vector);
     FIELD(u64 *, watchdog);
     FIELD(u16 *, leader);
+    FIELD(u16 *, home);               /* of several nodes: what lives on another is fetched first, in Python */
     FIELD(u64 *, loosened);
     FIELD(u8 *, alone);
     FIELD(u64 *, horizon);

@@ -28,6 +28,10 @@ class TeamState(IntEnum):
     IDLE = 0
     WAITING = 1
     RUNNING = 2
+    AWAY = 3
+    """Its baton is on another node."""
+    THROUGH = 4
+    """On a node that does not end rounds: it has nothing left to do in this one, which the first node has to hear."""
 
 
 class BatonTable(Table):

@@ -31,6 +31,8 @@ class GrantCopies:
         self._bytes = arena.u8
         self.require: Callable[[Domid, int], None] = lambda domid, other: None
         """See `grants.grant_table.Require`."""
+        self.fetch: Callable[[Domid, Mfn], None] | None = None
+        """See `grants.grant_table.GrantTables.set_fetch`."""
         self.may_write: Callable[[int], bool] | None = None
         """Where the host has PV guests: whether a frame may be written, or is a page table, say."""
 
@@ -45,11 +47,11 @@ class GrantCopies:
         giver = self._domain(caller, source_domid, flags & GNTCOPY_source_gref)
         taker = self._domain(caller, dest_domid, flags & GNTCOPY_dest_gref)
         if flags & GNTCOPY_source_gref:
-            start = self._granted(giver, source & 0xFFFFFFFF, caller, True) << PAGE_SHIFT
+            start = self._granted_here(giver, source & 0xFFFFFFFF, caller, True) << PAGE_SHIFT
         else:
             start = frame_to_copy(self._memory, caller, source, True, False) << PAGE_SHIFT
         if flags & GNTCOPY_dest_gref:
-            to = self._granted(taker, dest & 0xFFFFFFFF, caller, False) << PAGE_SHIFT
+            to = self._granted_here(taker, dest & 0xFFFFFFFF, caller, False) << PAGE_SHIFT
         else:
             to = frame_to_copy(self._memory, caller, dest, False, False) << PAGE_SHIFT
         if self.may_write is not None and not self.may_write(to >> PAGE_SHIFT):
@@ -69,6 +71,12 @@ class GrantCopies:
         if domid >= self._rows or not self._version[domid]:
             raise GrantError(GrantStatus.bad_domain)
         return domid
+
+    def _granted_here(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> Mfn:
+        mfn = self._granted(granter, ref, copier, readonly)
+        if self.fetch is not None:
+            self.fetch(granter, mfn)
+        return mfn
 
     def _granted(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> Mfn:
         """The frame of a grant to `copier` (Xen's acquire_grant_for_copy and release_grant_for_copy in one)."""

@@ -51,6 +51,11 @@ class GrantTables:
         """Have `require` asked before a domain's operation touches another domain."""
         self.require = self.mappings.require = self.copies.require = require
 
+    def set_fetch(self, fetch: Callable[[Domid, Mfn], None]) -> None:
+        """On a host of several nodes: `fetch` is called with a domain and a frame that it granted, when that has been
+        mapped, or is about to be copied from or to."""
+        self.mappings.fetch = self.copies.fetch = fetch
+
     def create(self, domid: Domid, kind: int, max_frames: int = DEFAULT_MAX_GRANT_FRAMES,
                max_maptrack_frames: int = DEFAULT_MAX_MAPTRACK_FRAMES, max_version: int = 1) -> None:
         """Give a new domain its table, of one frame.

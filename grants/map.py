@@ -49,6 +49,8 @@ class GrantMappings:
         """See `grants.grant_table.Require`."""
         self.loosened: Callable[[Domid], None] = lambda domid: None
         """Told of every domain that has unmapped a grant."""
+        self.fetch: Callable[[Domid, Mfn], None] | None = None
+        """See `GrantTables.set_fetch`."""
 
     def map_grant_ref(self, mapper: Domid, host_addr: int, flags: int, ref: GrantRef,
                       granter: Domid) -> tuple[GrantHandle, int]:
@@ -76,6 +78,8 @@ class GrantMappings:
         self._address[row] = host_addr
         self._flags[row] = flags & 0xFFFF
         self._mapped[mapper] += 1
+        if self.fetch is not None:
+            self.fetch(granter, mfn)
         return handle, mfn << PAGE_SHIFT
 
     def _activate(self, mapper: Domid, flags: int, ref: GrantRef, granter: Domid, increment: int) -> Mfn:
@@ -154,6 +158,7 @@ class GrantMappings:
         flags = self._flags[row]
         if not flags:
             raise GrantError(GrantStatus.bad_handle)
+        self.require(mapper, self._granter[row])
         mfn = self._frame[self._granter[row] * self._refs + self._ref[row]]
         done = 0
         if dev_bus_addr and flags & GNTMAP_device_map:
@@ -188,6 +193,27 @@ class GrantMappings:
             self._flags[row] and self._frame[self._granter[row] * self._refs + self._ref[row]] == mfn
             for row in range(first, first + self._limit[mapper]))
 
+    def recount(self, granter: Domid) -> None:
+        """What the granter's active entries said is lost: say what its grants' mappers know."""
+        first = granter * self._refs
+        for row in range(first, first + self._nr_entries[granter]):
+            self._pin[row] = 0
+        for mapper in range(self._rows):
+            for row in range(mapper * self._handles, mapper * self._handles + self._limit[mapper]):
+                if self._flags[row] and self._granter[row] == granter and mapper != granter:
+                    active = first + self._ref[row]
+                    self._pin[active] += INCREMENT[self._flags[row] & KIND_MASK]
+                    self._grantee[active] = Domid(mapper)
+
+    def held(self, mapper: Domid) -> list[tuple[Mfn, int]]:
+        """The frames that a domain has mapped for itself to use, each with its GNTMAP_*, once a mapping."""
+        found = []
+        for row in range(mapper * self._handles, mapper * self._handles + self._limit[mapper]):
+            if self._flags[row] & GNTMAP_host_map:
+                self.require(mapper, self._granter[row])
+                found.append((self._frame[self._granter[row] * self._refs + self._ref[row]], self._flags[row]))
+        return found
+
     def release_mappings(self, mapper: Domid) -> None:
         """Undo all that `mapper` has mapped: it dies (gnttab_release_mappings)."""
         host = self._hosts[self._kind[mapper]]
@@ -197,6 +223,7 @@ class GrantMappings:
             row = mapper * self._handles + handle
             flags = self._flags[row]
             if flags:
+                self.require(mapper, self._granter[row])
                 mfn = self._frame[self._granter[row] * self._refs + self._ref[row]]
                 if flags & GNTMAP_host_map:
                     host.release(mapper, self._address[row], mfn, flags)

@@ -28,6 +28,7 @@ from hypervisor.host_state import HostState, HostTable, StoreTable
 from hypervisor.hvm_params import ParamTable, UpcallVectorTable
 from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2mTable
+from hypervisor.place import PlaceTable
 from hypervisor.pv_tables import (
     GdtFrameTable,
     LdtFrameTable,
@@ -55,7 +56,7 @@ BY_VCPU: frozenset[type[Table]] = frozenset((
 BY_DOMAIN: frozenset[type[Table]] = frozenset((
     DomainTable, HeapTable, GroupTable, MemoryTable, P2mTable, ParamTable, AssistTable, WatchdogTable, PortSpaceTable,
     EventChannelTable, FifoDomainTable, FifoPageTable, FifoPortTable, GrantDomainTable, GrantFrameTable, ActiveTable,
-    MaptrackTable, PvDomainTable, PvNestedTable))
+    MaptrackTable, PvDomainTable, PvNestedTable, PlaceTable))
 """Each domain has an equal share of the rows, in order of domid."""
 FOR_ALL: frozenset[type[Table]] = frozenset((HostTable, PvHostTable, StoreTable))
 

@@ -9,7 +9,7 @@ Domain 0's seat belongs to no group: it has no vCPU that runs, and its end of a 
 at the other end, or between rounds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 import numpy
@@ -57,6 +57,8 @@ class Groups:
         self._leader, self._loosened = table.leader, table.loosened
         self._wishes = numpy.frombuffer(vcpus.wish, numpy.uint16)
         self._handles = maptrack.rows // grants.rows
+        self.reach: Callable[[int], None] | None = None
+        """On a host of several nodes: have what is another domain's on this one, before it is touched."""
 
     def add_domain(self, domid: Domid) -> None:
         """A new domain is a group of its own."""
@@ -72,6 +74,8 @@ class Groups:
         if other < len(leader) and domid and other and leader[other] != leader[domid] \
                 and self._domains.state[other] not in _ENDED:
             raise Apart(Domid(other))
+        if self.reach is not None and 0 < other < len(leader):
+            self.reach(other)
 
     def together(self, domid: Domid, other: Domid) -> bool:
         """Whether two domains are in one group."""

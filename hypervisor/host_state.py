@@ -40,6 +40,7 @@ from hypervisor.heap import LARGE, HeapTable
 from hypervisor.hvm_params import ROWS_A_DOMAIN, ParamTable, UpcallVectorTable
 from hypervisor.memory import MemoryTable, pool_share
 from hypervisor.p2m import P2mTable
+from hypervisor.place import PlaceTable
 from hypervisor.pv_tables import (
     DESCRIPTOR_FRAMES,
     TRAPS,
@@ -128,7 +129,8 @@ class HostShape:
         domains, vcpus = self.domains, self.vcpus
         return [
             (FrameTable, self.frames), (HostTable, 1), (DomainTable, domains), (VcpuTable, vcpus), (HeapTable, domains),
-            (GroupTable, domains), (MemoryTable, domains), (P2mTable, domains), (ParamTable, domains * ROWS_A_DOMAIN),
+            (GroupTable, domains), (PlaceTable, domains), (MemoryTable, domains), (P2mTable, domains),
+            (ParamTable, domains * ROWS_A_DOMAIN),
             (UpcallVectorTable, vcpus), (AssistTable, domains), (WatchdogTable, domains),
             (PortSpaceTable, domains), (VirqTable, vcpus * NR_VIRQS), (EventChannelTable, domains * PORTS),
             (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),

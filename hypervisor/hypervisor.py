@@ -5,9 +5,10 @@ Each process that runs domains of the host has one; whoever holds the baton may 
 
 from collections.abc import Callable, Iterable, Mapping
 
+from abi.grant_table import GNTMAP_readonly
 from abi.hvm import HvmParam
 from abi.sched import ShutdownReason
-from abi.types import NEVER, Domid, Port, VcpuId, VcpuRow
+from abi.types import NEVER, Domid, Mfn, Port, VcpuId, VcpuRow
 from abi.xen import Virq
 from clock.source import Clock
 from clock.wallclock import Wallclock, write_wallclock
@@ -112,6 +113,8 @@ class Hypervisor:
         """These two are set by an engine whose guests can have them: see `hypervisor.vcpu_op`."""
         self.to_destroy: list[Domid] = []
         """Domains that shut down since the runner last looked."""
+        self.lost: set[Domid] = set()
+        """Domains whose memory is gone, and with it what only they themselves needed: their node is lost."""
         self.destroyed: list[Callable[[Domid], None]] = []
         """Told of every domain whose resources go."""
         self.keepers: dict[str, Keeper] = {}
@@ -246,6 +249,8 @@ class Hypervisor:
         """
         while self.to_destroy:
             domid = self.to_destroy.pop()
+            if self.groups.reach is not None:
+                self.groups.reach(domid)
             self._last_words(domid)
             self.release(domid)
             self._tell_end(domid)
@@ -298,6 +303,9 @@ class Hypervisor:
         self.groups.table.ended[domid] = self._later()
         self.events.close_all(domid)
         self.grants.destroy(domid)
+        if domid in self.lost:
+            self.domains.tot_pages[domid] = 0
+            return
         release_vcpu_infos(self, domid)
         self.pv.destroy(domid)
         self.memory.free_domain(domid)
@@ -309,7 +317,23 @@ class Hypervisor:
         self.domains.state[domid] = DomainState.DEAD
         self.host.alive[0] -= self.domains.awaited[domid]
 
+    def lose_node(self, domid: Domid) -> None:
+        """A domain's node is lost: from now on its books say what those of the others say."""
+        self.lost.add(domid)
+        mappings = self.grants.mappings
+        mappings.recount(domid)
+        if self.domains.kind[domid] == GuestKind.PV:  # its page tables held what they mapped, once more
+            for mfn, flags in mappings.held(domid):
+                if not flags & GNTMAP_readonly:
+                    self.pv.types.put_type(mfn)
+                self.frames.put_page(mfn)
+
     # -- wiring
+
+    def set_node(self, reach: Callable[[int], None], fetch: Callable[[Domid, Mfn], None]) -> None:
+        """The host is on several nodes: see `Groups.reach` and `GrantTables.set_fetch`."""
+        self.groups.reach = self.pv.entries.reach = reach
+        self.grants.set_fetch(fetch)
 
     def _vcpu_of(self, domid: Domid) -> VcpuRow:
         """The vCPU of a domain that makes the call which is being done: the current one."""

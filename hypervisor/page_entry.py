@@ -49,6 +49,8 @@ class PageEntries:
         self._frames, self._nr = frames, frames.count
         self._owner, self._kind, self._refs = frames.table.owner, frames.table.kind, frames.table.refs
         self._alive = frames.table.flags
+        self.reach: Callable[[int], None] | None = None
+        """See `hypervisor.groups.Groups.reach`."""
         self._type, self._count, self._type_flags = types.table.type, types.table.count, types.table.flags
 
     # -- L1
@@ -97,6 +99,8 @@ class PageEntries:
         mfn = entry >> 12 & MFN
         if mfn >= self._nr or self._kind[mfn] == _RESERVED:
             return
+        if self.reach is not None and self._owner[mfn] != domid:
+            self.reach(self._owner[mfn])
         if entry & WRITABLE:
             count = self._count[mfn] - 1
             if count:

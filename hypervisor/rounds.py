@@ -59,7 +59,7 @@ class Rounds:
                 act(domid)
                 column[domid] = 0  # not before: who dies in between has it done again
         changed = groups.regroup(now, now + LATENCY)
-        alone = groups.living() <= 1
+        alone = self._alone()
         if changed or alone != host.alone[0] or not host.round[0]:
             self.look_round()
         host.round[0] += 1
@@ -100,10 +100,14 @@ class Rounds:
             return self._host.horizon[0]
         return int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
 
+    def _alone(self) -> bool:
+        """There is one group, and all of it sees the horizon that one of its members brings nearer (`later`)."""
+        return self._groups.living() <= 1 and self._groups.reach is None
+
     def look_round(self) -> None:
         """The groups are others."""
         self._host.topology[0] += 1
-        self._host.alone[0] = self._groups.living() <= 1
+        self._host.alone[0] = self._alone()
 
     def _due(self, column: "memoryview[int]") -> list[Domid]:
         """The domains whose time in `column` has come, in order of that time."""

@@ -76,6 +76,15 @@ class Ranges:
                 raise ValueError(f"{length} bytes at {offset:#x} overlap {other.length} bytes at {other.offset:#x}")
         return None
 
+    def at(self, offset: int) -> Range | None:
+        """The range that begins at `offset`."""
+        return self._by_offset.get(offset)
+
+    def within(self, offset: int, length: int) -> list[Range]:
+        """The ranges that begin in these bytes."""
+        first, end = bisect_left(self._order, offset), bisect_left(self._order, offset + length)
+        return [self._by_offset[at] for at in self._order[first:end]]
+
     def place(self, length: int) -> int:
         """The first of so many cells that are free."""
         cells = cells_of(length)

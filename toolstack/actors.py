@@ -12,17 +12,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
 from domains.native import BlockMeter
+from domains.node import AskTable, Node
 from domains.runner import Outcome, Runner, vcpus_of
 from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import proven_meter
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.place import PlaceTable
+from hypervisor.tables import DomainState
 from toolstack.actor_io import ActorIo, Output
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
@@ -30,6 +34,10 @@ from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
 from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK, Jobs, RunOverError
+from toolstack.link import Address
+from toolstack.link_events import LinkError
+from toolstack.node_agent import Agent, PairTraffic, make_bell
+from toolstack.node_setup import join_node, join_nodes, make_agent, process_homes, publish_ring
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport
@@ -45,12 +53,26 @@ from toolstack.session import (
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
 
+_PATIENCE = 120.0
+"""Seconds that the other nodes may take to load their domains."""
+
+
 @dataclass(frozen=True)
 class Attachment:
     """How another process of this machine gets at the host's memory."""
 
     path: str
     boot: int
+    node: int = 0
+    """Which node of the host's it is."""
+    bell: str = ""
+    """The pipe of the node's agent; empty on a host of one node."""
+
+
+def attachment(file: int, boot: int, number: int, bell: int) -> Attachment:
+    """How others get at the memory that this process has as `file`."""
+    folder = f"/proc/{os.getpid()}/fd"
+    return Attachment(f"{folder}/{file}", boot, number, "" if bell < 0 else f"{folder}/{bell}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,8 @@ class Result(NamedTuple):
 
 def buffer_size(plan: HostPlan) -> int:
     """Bytes of a host's shared memory with the baton's table behind the rest."""
-    size = shape_of(plan).size + BatonTable.size(len(plan.actors) + 1)
+    processes = len(plan.actors) + 1
+    size = shape_of(plan).size + BatonTable.size(processes) + AskTable.size(processes)
     return size + -size % PAGE_SIZE
 
 
@@ -92,12 +115,14 @@ def without_huge_pages() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)  # where the system refuses, it only costs memory
 
 
-class _Member:
+class Member:
     """What every actor has: the shared memory, a hypervisor over it, and its end of the baton."""
 
-    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, keep: Keep) -> None:
+    def __init__(self, plan: HostPlan, file: int, me: int, boot: int, keep: Keep, *,
+                 number: int = 0, bell: int = -1) -> None:
+        """`number` and `bell` are the node's and the writing end of its agent's pipe, on a host of several nodes."""
         memory = mmap.mmap(file, buffer_size(plan))
-        self._plan, self._me = plan, me
+        self.plan, self._me = plan, me
         self.output = Output()
         labels = {domain.domid: f"{domain.name} |" for domain in plan.domains} | {ActorIo.LOG: "(XEN)"}
         self.io = ActorIo(self.output, labels if keep.logs else None)
@@ -109,12 +134,31 @@ class _Member:
         self.batons = table
         hv = self.hv
         groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
+        self.node = None
+        if plan.nodes > 1:
+            asks = AskTable(view[size + BatonTable.size(table.rows):], table.rows)
+            self.node = Node(number, me, process_homes(plan, number), asks, hv.state.table(PlaceTable), bell,
+                             lambda: bool(hv.host.outcome[0]))
+            if me != HYPERVISOR:  # who owns the memory has to create the domains first
+                join_node(hv, self.node)
         self.baton = Baton(table, me, file, lambda: bool(hv.host.outcome[0]), hv.vcpus.process,
-                           groups.processes, lambda: hv.host.topology[0], plan.pcpus)
+                           groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node)
+
+    def _seat_domains(self) -> None:
+        """Say of each domain which process runs it, and where."""
+        for index, actor in enumerate(self.plan.actors):
+            for domid in actor.domids:
+                self.hv.state.table(PlaceTable).home[domid] = actor.node
+                for row in vcpus_of(self.hv, Domid(domid)):
+                    self.hv.vcpus.process[row] = index + 1
+        if self.node is not None:
+            join_node(self.hv, self.node)
 
     def _leave(self) -> None:
         """The run has ended: let everybody see that, and close the output."""
         self.baton.wake_all()
+        if self.node is not None:
+            self.node.ring()
         for domid in self.io.consoles:
             self.io.flush(domid)
         self.output.close()
@@ -124,7 +168,7 @@ class _Member:
         return self.output.take()
 
 
-class HypervisorActor(_Member):
+class HypervisorActor(Member):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
     def __init__(self, plan: HostPlan, keep: Keep = Keep(), saved: Checkpoint | None = None) -> None:
@@ -138,23 +182,54 @@ class HypervisorActor(_Member):
         except CheckpointError as error:  # who raised it here would be one of Ray's that died
             self._failure = error
             return
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep)
+        self._bell = make_bell() if plan.nodes > 1 else (-1, -1)
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
         self._jobs = Jobs(self.hv.host)
-        self._outside = Outside(self.hv, self._jobs)
+        self._outside = Outside(self.hv, self._jobs, self._reach_all)
         if saved is None:
             create_domains(self.hv, plan)
         forget_absent(self.hv, plan)
-        for index, actor in enumerate(plan.actors):
-            for domid in actor.domids:
-                for row in vcpus_of(self.hv, Domid(domid)):
-                    self.hv.vcpus.process[row] = index + 1
+        self._seat_domains()
+        self.agent: Agent | None = None
         self.batons.word[HYPERVISOR] = Task.ROUND
 
     def attachment(self) -> Attachment:
         """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
         if self._failure is not None:
             raise self._failure
-        return Attachment(f"/proc/{os.getpid()}/fd/{self._file}", self._boot)
+        return attachment(self._file, self._boot, 0, self._bell[1])
+
+    def listen(self, host: str, secret: bytes) -> Address:
+        """On a host of several nodes: where this one listens to the others.  Raises HostError."""
+        self.agent = make_agent(self, 0, self._bell[0], host, secret, self._node_lost)
+        return self.agent.address
+
+    def join(self, addresses: Mapping[int, Address]) -> None:
+        """Make the links to the other nodes.  Raises HostError."""
+        assert self.agent is not None
+        join_nodes(self.agent, addresses)
+
+    def _reach_all(self) -> None:
+        """Before somebody from outside asks for anything: have all of it here."""
+        if self.hv.groups.reach is not None:
+            for domain in self.plan.domains:
+                self.hv.groups.reach(domain.domid)
+
+    def _node_lost(self, node: int) -> None:
+        """In the agent's thread: all processes of a node are gone."""
+        for index, actor in enumerate(self.plan.actors):
+            if actor.node == node:
+                self._jobs.add(partial(self._bury_lost, index + 1, node))
+
+    def _bury_lost(self, process: int, node: int) -> None:
+        for domid in self.plan.actors[process - 1].domids:
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.lose_node(Domid(domid))
+        self._bury(process, f"its node is lost (number {node})")
+
+    def traffic(self) -> dict[int, PairTraffic]:
+        """What this node sent to others."""
+        return {} if self.agent is None else self.agent.traffic()
 
     def run(self, ask: Ask) -> Outcome:
         """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
@@ -163,16 +238,25 @@ class HypervisorActor(_Member):
         """
         hv = self.hv
         try:
+            if self.agent is not None:
+                self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
-                start_domains(self.hv, self._plan)
-            keeper = Checkpointer(hv, self._plan, self._file, lambda: complete_parts(hv, self._plan, self.io, ask()),
+                start_domains(self.hv, self.plan)
+            keeper = Checkpointer(hv, self.plan, self._file, lambda: complete_parts(hv, self.plan, self.io, ask()),
                                   traced=self._keep.trace)
             keeper.begin(self._saved)
             self._jobs.begin()
             with self._published():
-                return Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
+                outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
+            if self.agent is not None and self.agent.failure:
+                raise HostError(self.agent.failure)
+            return outcome
+        except LinkError as error:
+            raise HostError(str(error)) from error
         finally:
             self._leave()
+            if self.agent is not None:
+                self.agent.close()
 
     def _published(self) -> AbstractContextManager[object]:
         """Ray's metrics follow the tables meanwhile, where they are wanted."""
@@ -180,7 +264,7 @@ class HypervisorActor(_Member):
             return nullcontext()
         from toolstack.ray_metrics import published  # only here: the other actors need none of it
 
-        return published(self._plan, self.hv, self.batons)
+        return published(self.plan, self.hv, self.batons)
 
     def stop(self) -> None:
         """End the run after the current slice."""
@@ -195,19 +279,27 @@ class HypervisorActor(_Member):
         with suppress(RunOverError):
             self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
 
-    def _bury(self, process: int) -> None:
+    def _bury(self, process: int, reason: str = "") -> None:
         """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
         tables half changed, too, and nobody may run before that is put right.
         """
-        dead = {process, *self.baton.dead()}
+        if self.plan.nodes > 1:  # what other nodes have of the tables is not here to be looked at
+            for domid, why in self._reasons(process, reason).items():
+                if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                    self.hv.crash(domid, why)
+            return
         lost: dict[Domid, str] = {}
-        for each in sorted(dead):
-            actor = self._plan.actors[each - 1]
-            others = len(actor.domids) - 1
-            reason = "the domain's actor died" if not others else \
-                f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})"
-            lost |= {Domid(domid): reason for domid in actor.domids}
+        for each in sorted({process, *self.baton.dead()}):
+            lost |= self._reasons(each, reason)
         self.hv.lose(lost)
+
+    def _reasons(self, process: int, reason: str) -> dict[Domid, str]:
+        """Why each domain of a process that died crashes."""
+        actor = self.plan.actors[process - 1]
+        others = len(actor.domids) - 1
+        reason = reason or ("the domain's actor died" if not others else
+                            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})")
+        return {Domid(domid): reason for domid in actor.domids}
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -224,10 +316,10 @@ class HypervisorActor(_Member):
 
     def report(self, domid: int) -> DomainReport:
         """What the tables say of a domain whose actor died."""
-        return domain_report(self.hv, self._plan.domain(domid), [], self.io.details.get(domid, ""), ())
+        return domain_report(self.hv, self.plan.domain(domid), [], self.io.details.get(domid, ""), ())
 
 
-class DomainActor(_Member):
+class DomainActor(Member):
     """Runs some domains, often one: loads their images, and takes its turns with the baton."""
 
     def __init__(self, meter: BlockMeter | None = None) -> None:
@@ -241,7 +333,8 @@ class DomainActor(_Member):
         """
         try:
             self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
-            super().__init__(plan, self._file, me, attachment.boot, keep)
+            bell = os.open(attachment.bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC) if attachment.bell else -1
+            super().__init__(plan, self._file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
@@ -251,6 +344,8 @@ class DomainActor(_Member):
         for domain in self._domains:
             if parts is None:
                 self._vcpus |= build_domain(self.hv, plan.name, domain, self.meter)
+                if self.node is not None:
+                    publish_ring(self.hv, Domid(domain.domid))
             else:
                 pieces = self.pieces.setdefault(domain.domid, [])
                 self._vcpus |= restore_domain(self.hv, domain, parts[domain.domid], self.io, pieces, self.meter)

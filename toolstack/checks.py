@@ -24,7 +24,7 @@ def problems(config: HostConfig, images: Images) -> list[Problem]:
     names = directory(config)
     return [
         *_names(config, names), *_domains(config, names, images), *_memory(config), *_hypercalls(config, images),
-        *_expect(config, names), *_ray(config),
+        *_expect(config, names), *_ray(config), *_nodes(config),
     ]  # fmt: skip
 
 
@@ -56,6 +56,26 @@ def _memory(config: HostConfig) -> Iterator[Problem]:
     if limit is not None and wanted > limit:
         text = f"expected at least {show_size(wanted)}, which the domains ask for together, got {show_size(limit)}"
         yield Problem(("machine", "memory"), text)
+
+
+def _nodes(config: HostConfig) -> Iterator[Problem]:
+    """On several nodes not everything is possible yet."""
+    wanted = {name: domain.placement.node for name, domain in config.domains.items()
+              if domain.placement.node is not None}
+    nodes = config.placement.nodes or 1 + max(wanted.values(), default=0)
+    actors: dict[str, int] = {}
+    for name, node in wanted.items():
+        if node >= nodes:
+            yield Problem(("domains", name, "placement", "node"),
+                          f"expected a number below {nodes}, which is what placement.nodes says, got {node}")
+        actor = config.domains[name].placement.actor
+        if actor is not None and actors.setdefault(actor, node) != node:
+            yield Problem(("domains", name, "placement", "node"),
+                          f"expected {actors[actor]}, where others of the actor {actor!r} are, got {node}")
+    if nodes > 1 and config.clock.mode == "host":
+        yield Problem(("clock", "mode"), "expected virtual where domains are on several nodes, got host")
+    if nodes > 1 and config.checkpoint is not None:
+        yield Problem(("checkpoint",), "expected none where domains are on several nodes")
 
 
 def _hypercalls(config: HostConfig, images: Images) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 RESERVED_NAMES = ("self", "Domain-0", "hypervisor")
 MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
 MAX_PV_VCPUS = 32
+MAX_NODES = 256
 
 
 def _name(value: str) -> str:
@@ -169,6 +170,8 @@ class InputConfig(_Model):
 class PlacementConfig(_Model):
     domains_per_actor: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
     """How many domains one Ray actor runs at most.  Those that refer to each other are put together."""
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
+    """On how many nodes of Ray's cluster the domains are.  The default is one, or what domains' `node` needs."""
 
 
 class RayConfig(_Model):
@@ -190,6 +193,8 @@ class DomainPlacementConfig(_Model):
     """With `true`, it has a Ray actor of its own, however many domains others run."""
     actor: Name | None = None
     """The name of the Ray actor that runs it, with all others that say the same name."""
+    node: Annotated[int, Field(ge=0, lt=MAX_NODES)] | None = None
+    """The number of the node that it is on, from 0.  Who says none is with those it refers to, or where room is."""
 
     @model_validator(mode="after")
     def _is_one_wish(self) -> "DomainPlacementConfig":

@@ -27,6 +27,7 @@ from toolstack.link_events import (
     PeerLost,
     PeerLostError,
     Received,
+    Rung,
     Traffic,
 )
 from toolstack.link_frames import encode
@@ -40,6 +41,7 @@ Address = tuple[str, int]
 _BACKLOG = 8 << 20
 """Bytes that may wait for one peer before `send` waits too."""
 _NAP = 0.01
+_RINGS = 4096
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -71,6 +73,7 @@ class Endpoint:
         self._joined, self._room = threading.Condition(), threading.Condition()
         self._by_file: dict[int, Peer] = {}
         self._closed = False
+        self._watched: set[int] = set()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, _IN)
@@ -86,6 +89,17 @@ class Endpoint:
     def peers(self) -> list[int]:
         """The nodes that there is a link to."""
         return sorted(self._peers)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an event is there already."""
+        return bool(self._inbox)
+
+    def watch(self, file: int) -> None:
+        """Let `receive` see to a pipe, too: what is written to it is thrown away, and is an event."""
+        os.set_blocking(file, False)
+        self._watched.add(file)
+        self._epoll.register(file, _IN)
 
     def connect(self, peer: int, address: Address, seconds: float = 5.0) -> None:
         """Make the link to node `peer`, which listens at `address`.  Raises LinkError."""
@@ -157,8 +171,10 @@ class Endpoint:
         end = time.monotonic() + seconds
         return all(self._wait_for_room(link, 0, end) for link in list(self._peers.values()))
 
-    def receive(self, timeout: float | None = None) -> Event | None:
+    def receive(self, timeout: float | None = None, *, look: bool = True) -> Event | None:
         """The next event; None where none has come in `timeout` seconds (None: wait for ever).
+
+        Without `look` it sleeps at once: the caller knows that nothing can come soon.
 
         Raises LinkError once the endpoint is closed.
         """
@@ -168,7 +184,7 @@ class Endpoint:
         self._receivers = 1
         with self._reading:
             try:
-                self._wait_for_event(timeout)
+                self._wait_for_event(timeout, look)
             finally:
                 self._receivers = 0
         if inbox:
@@ -177,14 +193,14 @@ class Endpoint:
             raise LinkError("the endpoint is closed")
         return None
 
-    def _wait_for_event(self, timeout: float | None) -> None:
+    def _wait_for_event(self, timeout: float | None, look: bool) -> None:
         """With `_reading`."""
         inbox, started = self._inbox, time.perf_counter()
         end = None if timeout is None else started + timeout
         if self._closed:
             return
         self._poll(0)
-        if not inbox and timeout != 0 and self._look.wanted():
+        if look and not inbox and timeout != 0 and self._look.wanted():
             self._glance(started)
         while not inbox and not self._closed and (end is None or time.perf_counter() < end):
             self._poll(-1 if end is None else max(0.0, end - time.perf_counter()))
@@ -251,6 +267,9 @@ class Endpoint:
     def _woken(self, file: int) -> None:
         if file == self._wake:
             os.eventfd_read(file)
+        elif file in self._watched:
+            os.read(file, _RINGS)
+            self._inbox.append(Rung(file))
 
     def _read(self, link: Peer) -> None:
         ended = link.read(self._messages)

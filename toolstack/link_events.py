@@ -24,7 +24,13 @@ class PeerLost(NamedTuple):
     reason: str
 
 
-Event = Received | PeerJoined | PeerLost
+class Rung(NamedTuple):
+    """There is something in a file that the endpoint watches."""
+
+    file: int
+
+
+Event = Received | PeerJoined | PeerLost | Rung
 
 
 class LinkError(Exception):

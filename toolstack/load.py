@@ -15,7 +15,7 @@ from toolstack import checks, mistakes, quantities, yaml_lines
 from toolstack.config import HostConfig, InputConfig
 from toolstack.errors import ConfigError, Problem
 from toolstack.images import Images, Programs, guest_programs
-from toolstack.packing import Wish, actor_name, pack
+from toolstack.packing import Wish, actor_name, pack_nodes
 from toolstack.plan import (
     ActorPlan,
     CheckpointPlan,
@@ -116,15 +116,16 @@ def _actors(config: HostConfig, names: Directory) -> tuple[ActorPlan, ...]:
     for instance in names.instances:
         domain = config.domains[instance.group]
         wishes.append(Wish(instance.domid, names.mentioned(domain.cmdline, instance), domain.placement.apart,
-                           domain.placement.actor))
+                           domain.placement.actor, domain.placement.node))
+    nodes = config.placement.nodes or 1 + max((wish.node or 0 for wish in wishes), default=0)
     actors: list[ActorPlan] = []
     taken: set[str] = set()
-    for packed in pack(wishes, config.placement.domains_per_actor):
+    for packed in pack_nodes(wishes, config.placement.domains_per_actor, nodes):
         name = packed.name or actor_name([names.instances[domid - 1].name for domid in packed.domids])
         if name in taken:  # two long lists that begin alike
             name = f"{name}-{len(actors)}"
         taken.add(name)
-        actors.append(ActorPlan(name, packed.domids))
+        actors.append(ActorPlan(name, packed.domids, packed.node))
     return tuple(actors)
 
 

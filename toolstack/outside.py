@@ -4,7 +4,7 @@ As privcmd does, a call copies its buffers to where the hypervisor can reach the
 name, by its vCPU row that never runs, through the same dispatcher as every guest's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -74,12 +74,17 @@ class Running(Protocol):
 class Outside:
     """The outsiders' way in, in the process that the hypervisor is in."""
 
-    def __init__(self, hv: Hypervisor, jobs: Jobs) -> None:
-        self._hv, self._jobs = hv, jobs
+    def __init__(self, hv: Hypervisor, jobs: Jobs, before: Callable[[], None] = lambda: None) -> None:
+        """`before()` is called before each hypercall."""
+        self._hv, self._jobs, self._before = hv, jobs, before
 
     def hypercall(self, number: int, arguments: Sequence[Argument]) -> Reply:
         """See `Running`."""
-        return self._jobs.do(lambda: _hypercall(self._hv, number, arguments))
+        def job() -> Reply:
+            self._before()
+            return _hypercall(self._hv, number, arguments)
+
+        return self._jobs.do(job)
 
     def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
         """See `Running`."""

@@ -7,7 +7,7 @@ should be in one.  Plain arithmetic over domids, so that the same configuration 
 import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import groupby
 
@@ -25,6 +25,8 @@ class Wish:
     """It has an actor of its own."""
     actor: str | None = None
     """It is in the actor of this name, with all others that say so."""
+    node: int | None = None
+    """It is on this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,57 @@ class Packed:
 
     domids: tuple[int, ...]
     name: str | None = None
+    node: int = 0
+
+
+def place(wishes: Sequence[Wish], nodes: int) -> dict[int, int]:
+    """By domid, a node of so many.
+
+    Whoever asked for none goes where somebody is with whom it is linked, directly or through others.  The rest is
+    spread evenly; linked domains stay together where they fit into a node's share.
+    """
+    placed = {wish.domid: wish.node for wish in wishes if wish.node is not None}
+    named = {wish.actor: wish.node for wish in wishes if wish.actor is not None and wish.node is not None}
+    placed |= {wish.domid: named[wish.actor] for wish in wishes if wish.actor in named and wish.node is None}
+    neighbours = _neighbours(wishes)
+    frontier = sorted(placed)
+    while frontier:
+        domid = frontier.pop(0)
+        for other in sorted(neighbours[domid]):
+            if other not in placed:
+                placed[other] = placed[domid]
+                frontier.append(other)
+    free = [wish for wish in wishes if wish.domid not in placed]
+    for first, *others in _same_actor(free):  # who is in one actor is on one node
+        for other in others:
+            neighbours[first].add(other)
+            neighbours[other].add(first)
+    load = [list(placed.values()).count(node) for node in range(nodes)]
+    share = -(-len(wishes) // nodes)
+    left = {wish.domid: neighbours[wish.domid] for wish in free}
+    for piece in sorted(_pieces(left, share), key=lambda piece: (-len(piece), min(piece))):
+        node = load.index(min(load))
+        load[node] += len(piece)
+        placed |= dict.fromkeys(piece, node)
+    for first, *others in _same_actor(free):
+        placed |= dict.fromkeys(others, placed[first])
+    return placed
+
+
+def _same_actor(wishes: Iterable[Wish]) -> list[list[int]]:
+    named: dict[str, list[int]] = {}
+    for wish in wishes:
+        if wish.actor is not None:
+            named.setdefault(wish.actor, []).append(wish.domid)
+    return list(named.values())
+
+
+def pack_nodes(wishes: Sequence[Wish], capacity: int, nodes: int) -> list[Packed]:
+    """Actors on so many nodes: see `place` and `pack`."""
+    placed = place(wishes, nodes)
+    actors = [replace(actor, node=node) for node in range(nodes)
+              for actor in pack([wish for wish in wishes if placed[wish.domid] == node], capacity)]
+    return sorted(actors, key=lambda actor: actor.domids)
 
 
 def pack(wishes: Sequence[Wish], capacity: int) -> list[Packed]:

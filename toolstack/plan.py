@@ -67,6 +67,8 @@ class ActorPlan:
     """The domain's where it runs one that nobody put into a named actor."""
     domids: tuple[int, ...]
     """Ascending."""
+    node: int = 0
+    """On which node of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class HostPlan:
     def domain(self, domid: int) -> DomainPlan:
         """The domain with this number.  Raises StopIteration where it is not among `domains`."""
         return next(domain for domain in self.domains if domain.domid == domid)
+
+    @property
+    def nodes(self) -> int:
+        """On how many nodes the host lies; they are numbered from 0."""
+        return 1 + max((actor.node for actor in self.actors), default=0)
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

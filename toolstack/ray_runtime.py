@@ -16,7 +16,6 @@ import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when 
 # isort: split
 import ray
 from ray.exceptions import RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from abi.types import Domid
 from domains.runner import Outcome
@@ -27,6 +26,7 @@ from toolstack.errors import ConfigError, HostError
 from toolstack.plan import ActorPlan, DomainPlan, HostPlan
 from toolstack.ray_cluster import cluster
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
+from toolstack.ray_nodes import RayNodes
 from toolstack.ray_outside import RemoteHost
 from toolstack.report import DomainReport, RunReport
 from toolstack.report import Outcome as RunOutcome
@@ -73,6 +73,7 @@ class _Session:
         self._results: dict[int, Result] = {}
         self._actor: Any = None
         self._hypervisor: Any = None
+        self._nodes: Any = None
         self._actors: list[Any] = []
         """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
         self._outputs: dict[Any, Any] = {}
@@ -90,26 +91,26 @@ class _Session:
             self._write_trace(digest)
         return RunReport(self._plan.name, outcome, reports, digest, time.perf_counter() - started,
                          max((report.virtual_time_ns for report in reports.values()), default=0), "ray",
-                         self._plan.clock.mode, self._plan.seed)
+                         self._plan.clock.mode, self._plan.seed, links=self._nodes.traffic())
 
     def _start(self) -> None:
         plan = self._plan
-        # They share memory, so they are all on one machine.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE,
-                                 scheduling_strategy=here)
+        # They share memory, so all of a node are on one machine.
+        self._actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
+        self._nodes = RayNodes(plan, self._actor, self._keep)
         # Processes start side by side; what one needs of another comes later.
-        self._hypervisor = self._actor(HypervisorActor).options(name=hypervisor_name(plan.name)).remote(
-            plan, self._keep, self._saved)
+        self._hypervisor = self._actor(HypervisorActor).options(
+            name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._keep, self._saved)
         window = _AT_ONCE * (os.cpu_count() or 1)
         for planned in plan.actors[:window]:
             self._begin(planned)
-        attachment = self._get(self._hypervisor.attachment.remote())
+        attachments = self._nodes.join(self._hypervisor, self._get)
         attaching: dict[Any, int] = {}
         begun = loaded = 0
         while loaded < len(plan.domains):
             while begun < len(plan.actors) and len(attaching) < window:
-                attaching[self._attach(begun, attachment)] = len(plan.actors[begun].domids)
+                planned = plan.actors[begun]
+                attaching[self._attach(begun, attachments[planned.node])] = len(planned.domids)
                 begun += 1
             ready, _ = ray.wait(list(attaching), num_returns=1, timeout=_TICK)
             if ready:
@@ -123,7 +124,8 @@ class _Session:
 
     def _begin(self, planned: ActorPlan) -> None:
         name = domain_name(self._plan.name, planned.name)
-        self._actors.append(self._actor(DomainActor).options(name=name).remote())
+        self._actors.append(self._actor(DomainActor).options(
+            name=name, **self._nodes.options(planned.node)).remote())
 
     def _attach(self, index: int, attachment: Attachment) -> Any:
         """Have actor number `index` load its domains; starts it where that has not been done."""
@@ -147,7 +149,8 @@ class _Session:
     def _follow(self) -> RunOutcome:
         """Let the domains run; show what they print until all have ended."""
         runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
-        for actor in (self._hypervisor, *self._actors):
+        self._nodes.run()
+        for actor in (self._hypervisor, *self._nodes.outputs(), *self._actors):
             self._outputs[actor.lines.remote()] = actor
         hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
@@ -167,6 +170,10 @@ class _Session:
                     self._finished(reference, runs.pop(reference))
                 else:
                     ended = self._ended(reference)
+            for number in self._nodes.look():
+                for index, planned in enumerate(self._plan.actors):
+                    if planned.node == number:
+                        ray.kill(self._actors[index])
             now = time.monotonic()
             if deadline is not None and now > deadline:
                 self._timed_out, deadline = True, None
@@ -203,6 +210,7 @@ class _Session:
             if not isinstance(error.__cause__, RayActorError):
                 raise
             self._hypervisor.lost.remote(index + 1)
+            self._nodes.lost(index + 1, self._plan.actors[index].node)
             return
         self._results |= {result.report.domid: result for result in results}
 
@@ -233,7 +241,8 @@ class _Session:
 
     def close(self) -> None:
         """Leave no actor behind."""
-        for actor in (*self._actors, self._hypervisor):
+        nodes = [] if self._nodes is None else self._nodes.outputs()
+        for actor in (*self._actors, *nodes, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
 

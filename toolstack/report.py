@@ -47,6 +47,18 @@ class DomainReport:
 
 
 @dataclass
+class LinkReport:
+    """What one node of a host sent to another."""
+
+    source: int
+    target: int
+    hand_overs: int
+    """Batons that went there."""
+    messages: int
+    bytes: int
+
+
+@dataclass
 class RunReport:
     """The whole host."""
 
@@ -62,6 +74,8 @@ class RunReport:
     clock: ClockMode = "virtual"
     seed: int = 0
     error: str | None = None
+    links: list[LinkReport] = field(default_factory=list)
+    """By pair of nodes; empty on a host of one node."""
 
     def to_json(self, failures: Sequence[str] = ()) -> dict[str, Any]:
         """The report as plain data; `failures` is what `toolstack.expect.failures` found."""

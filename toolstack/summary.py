@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from toolstack.report import DomainReport, RunReport
+from toolstack.report import DomainReport, LinkReport, RunReport
 from toolstack.terminal import GREEN, RED, YELLOW, paint
 from toolstack.text import visible
 
@@ -31,12 +31,22 @@ def summary(report: RunReport, failures: Sequence[str], *, colour: bool = False,
     if report.outcome in ("interrupted", "host-error"):  # nobody can expect anything of half a run
         failures = ()
     yield from _bounded(paint(f"expect: {visible(failure)}", RED, colour) for failure in failures)
+    yield from _links(report.links)
     bad = report.outcome != "finished" or bool(failures)
     verdict = f"{report.name}: {report.outcome}" if not failures else f"{report.name}: {report.outcome}, expect failed"
     where = f"{report.host_seconds:.2f} s, runtime {report.runtime}, {report.clock} clock"
     yield f"{paint(visible(verdict), RED if bad else GREEN, colour)} ({where}, seed {report.seed})"
     if report.digest:
         yield f"digest {report.digest}"
+
+
+def _links(links: Sequence[LinkReport]) -> Iterator[str]:
+    for link in links:
+        if link.hand_overs:
+            yield (f"node {link.source} to node {link.target}: {link.hand_overs:,} hand-overs, "
+                   f"{link.messages / link.hand_overs:.2f} messages and {link.bytes / link.hand_overs:,.0f} bytes each")
+        elif link.messages:
+            yield f"node {link.source} to node {link.target}: {link.messages:,} messages, {link.bytes:,} bytes"
 
 
 def _unfinished(report: RunReport) -> Iterator[str]:

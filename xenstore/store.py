@@ -12,6 +12,7 @@ from abi.types import Domid, Port
 from abi.xenstore import XsMessage
 from hypervisor.host_state import StoreTable
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainState
 from hypervisor.xen_version import domain_handle
 from xenstore.connection import Connection, Message
@@ -33,6 +34,7 @@ class Store:
         self._tree = Tree()
         self._connections: dict[Domid, Connection] = {}
         self._rings: dict[Domid, StoreRing] = {}
+        self._place = hv.state.table(PlaceTable)
         hv.serve_store = self.serve
         hv.recover_store = self.recover
         hv.destroyed.append(self.release)
@@ -134,6 +136,8 @@ class Store:
 
     def _ring(self, domid: Domid) -> StoreRing | None:
         ring = self._rings.get(domid)
+        if ring is None and self._place.store_ring[domid]:
+            ring = self._rings[domid] = StoreRing(self._hv.arena, self._place.store_ring[domid])
         if ring is None:
             found = self._hv.memory.find(domid, self._param(domid, HvmParam.STORE_PFN))
             if found is None:

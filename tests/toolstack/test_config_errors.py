@@ -79,7 +79,8 @@ FORM = [
      "host.yaml:4: placement.domains_per_actor: expected at least 1, got 0"),
     (ONE + "placement: {domains_per_actor: many}",
      "host.yaml:4: placement.domains_per_actor: expected a whole number, got 'many'"),
-    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected domains_per_actor"),
+    (ONE + "placement:\n  apart: true", "host.yaml:5: placement.apart: unknown key: expected one of domains_per_actor,"
+     " nodes"),
     (ONE + "ray: {address: here}", "host.yaml:4: ray.address: expected auto or HOST:PORT, got 'here'"),
     (ONE + "ray: {address: 'ray://head:10001'}",
      "host.yaml:4: ray.address: expected auto or HOST:PORT, got 'ray://head:10001' (a program that a client connects "

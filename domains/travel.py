@@ -1,0 +1,257 @@
+"""What a node has of the host's domains, and what goes to another node with a baton.
+
+Each domain's hot part is a `state.replica.Replica`, and it goes wherever its team's baton goes.  Its cold part is
+another one, which is at home; a node that has the baton may borrow it, and then it travels, too, until the baton is at
+the domain's home again.  Pages that another node has mapped, or copied from or to, are in the hot part for as long.
+
+`hypervisor.node_ranges` says which bytes these are.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy
+
+from abi.types import PAGE_SIZE, Domid
+from domains.native_cells import cells_factory
+from grants.tables import ActiveTable, GrantDomainTable, MaptrackTable
+from hypervisor.host_state import HostState
+from hypervisor.node_ranges import NodeRanges
+from hypervisor.place import PlaceTable
+from state.replica import Delta, Replica
+
+HOST = Domid(0)
+Parcel = tuple[int, Any, Any]
+"""What travels of one domain: its domid, the hot part's delta, the cold part's; None where it does not travel."""
+
+
+class Part:
+    """One part of one domain on this node; `size` and `ranges` are NodeRanges' for that part."""
+
+    def __init__(self, replica: Replica, size: Callable[[], tuple[int, ...]],
+                 ranges: Callable[[], list[tuple[int, int]]]) -> None:
+        self.replica, self._size, self._ranges = replica, size, ranges
+        self._known: tuple[int, ...] | None = None
+
+    def collect(self, peer: int) -> Delta:
+        """Hand it on."""
+        self.refresh()
+        return self.replica.collect(peer)
+
+    def refresh(self) -> None:
+        """Add what has become the domain's since."""
+        known = self._size()
+        if known != self._known:
+            self._known = known
+            for offset, length in self._ranges():
+                self._cover(offset, length)
+
+    def _cover(self, offset: int, length: int) -> None:
+        end, ranges = offset + length, self.replica.ranges
+        while offset < end and (found := ranges.at(offset)) is not None:
+            offset += found.length
+        if offset < end:
+            self.replica.add(offset, end - offset)
+
+
+class HotPart(Part):
+    """The hot part, with pages that come and go; `pages` is NodeRanges' for the domain."""
+
+    def __init__(self, replica: Replica, size: Callable[[], tuple[int, ...]],
+                 ranges: Callable[[], list[tuple[int, int]]], pages: Callable[[], dict[int, int]],
+                 memory: int) -> None:
+        super().__init__(replica, size, ranges)
+        self._pages, self._memory = pages, memory
+        self.fetched: set[int] = set()
+        """Addresses of pages that are here because another node than the domain's uses them."""
+
+    def refresh(self) -> None:
+        known = self._known
+        super().refresh()
+        if known != self._known:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Have exactly what is wanted in pages."""
+        wanted = dict.fromkeys(self.fetched, PAGE_SIZE)
+        for offset, length in self._pages().items():
+            if offset & -PAGE_SIZE not in self.fetched:
+                wanted[offset] = length
+        for entry in self.replica.ranges.within(0, self._memory):
+            if wanted.get(entry.offset) == entry.length:
+                del wanted[entry.offset]
+            else:
+                self.replica.remove(entry.offset, entry.length)
+        for offset, length in wanted.items():
+            self.replica.add(offset, length)
+
+    def share(self, address: int, home: int) -> None:
+        """A page travels from now on; its home has the same bytes."""
+        if address not in self.fetched and self.replica.ranges.at(address) is None:
+            for entry in self.replica.ranges.within(address, PAGE_SIZE):
+                self.replica.remove(entry.offset, entry.length)
+            self.replica.add(address, PAGE_SIZE, home)
+            self.fetched.add(address)
+
+    def keep(self, pages: set[int]) -> None:
+        """At home: only these are used elsewhere."""
+        if pages != self.fetched:
+            self.fetched &= pages
+            self._settle()
+
+    def look(self) -> None:
+        """Other nodes may have changed which pages travel."""
+        own = self._pages()
+        self.fetched = {entry.offset for entry in self.replica.ranges.within(0, self._memory)
+                        if entry.length == PAGE_SIZE and entry.offset not in own}
+
+
+class Travellers:
+    """Node `node`'s part of a host over `state`, whose domains have been created on every node alike.
+
+    `homes` says by domid on which node a domain lives; only there has it been built.
+    """
+
+    def __init__(self, state: HostState, node: int, homes: Sequence[int]) -> None:
+        self._node, self._homes, self._buffer = node, homes, state.arena.u8
+        self._place, self._ranges, self._make_cells = state.table(PlaceTable), NodeRanges(state), cells_factory()
+        self._memory = state.shape.frames * PAGE_SIZE
+        grants, track, active = state.table(GrantDomainTable), state.table(MaptrackTable), state.table(ActiveTable)
+        self._mapped = numpy.frombuffer(grants.mapped, numpy.uint64)
+        self._unmapped = numpy.frombuffer(grants.unmapped, numpy.uint64)
+        self._limit, self._active = grants.maptrack_limit, active.mfn
+        self._flags = numpy.frombuffer(track.flags, numpy.uint16)
+        self._granters = numpy.frombuffer(track.domid.cast("B"), numpy.uint16)
+        self._refs = numpy.frombuffer(track.ref.cast("B"), numpy.uint32)
+        self._handles, self._share = track.rows // grants.rows, active.rows // grants.rows
+        self._hot: dict[int, HotPart] = {}
+        self._cold: dict[int, Part] = {}
+        self._looked: dict[int, tuple[Any, set[int]]] = {}
+        self._elsewhere = [domid for domid in range(1, len(homes)) if homes[domid] != node]
+        """Domains that live on other nodes."""
+
+    # -- with the baton
+
+    def collect(self, domids: Iterable[int], peer: int) -> list[Parcel]:
+        """Hand on what this node has of some domains, all of one baton, to node `peer`."""
+        parcels: list[Parcel] = []
+        for domid in domids:
+            hot = self._hot_of(domid).collect(peer)
+            parcels.append((domid, hot, self._lent(domid, peer)))
+        store = self._lent(HOST, peer)
+        if store is not None:
+            parcels.append((HOST, None, store))
+        return parcels
+
+    def _lent(self, domid: int, peer: int) -> Delta | None:
+        """The cold part, where it is only borrowed."""
+        if self._homes[domid] == self._node or domid not in self._cold or not self._cold[domid].replica.holding:
+            return None
+        self._place.here[domid] = 0
+        return self._cold[domid].collect(peer)
+
+    def apply(self, parcels: Iterable[Any]) -> list[int]:
+        """Take what came from another node; of which domains that was.  Raises DeltaError."""
+        domids = []
+        for domid, hot, cold in parcels:
+            if hot is not None:
+                part, delta = self._hot_of(domid), Delta.read(hot)
+                part.replica.apply(delta)
+                if delta.changes or delta.whole:
+                    part.look()
+                domids.append(domid)
+            if cold is not None:
+                self.borrowed(domid, cold)
+        for domid in domids:
+            if self._homes[domid] == self._node and self._hot[domid].fetched:
+                self._drop_pages(domid)
+        return domids
+
+    def _drop_pages(self, domid: int) -> None:
+        """Let pages of a domain that lives here travel no more which nobody elsewhere has mapped any more."""
+        key = (self._mapped.tobytes(), self._unmapped.tobytes())
+        looked = self._looked.get(domid)
+        part = self._hot[domid]
+        if looked is not None and looked[0] == key and looked[1] == part.fetched:
+            return
+        used: set[int] = set()
+        for other in self._elsewhere:
+            rows = slice(other * self._handles, other * self._handles + self._limit[other])
+            mine = (self._flags[rows] != 0) & (self._granters[rows] == domid)
+            used.update(self._active[domid * self._share + ref] << 12 for ref in self._refs[rows][mine].tolist())
+        part.keep(used)
+        self._looked[domid] = key, set(part.fetched)
+
+    # -- what is asked for
+
+    def lend(self, domid: int, peer: int) -> Delta:
+        """The cold part of a domain that lives here, for the node that has its team's baton."""
+        self._place.here[domid] = 0
+        return self._cold_of(domid).collect(peer)
+
+    def borrowed(self, domid: int, message: Any) -> None:
+        """It has come here.  Raises DeltaError."""
+        self._cold_of(domid).replica.apply(Delta.read(message))
+        self._place.here[domid] = 1
+
+    def has_cold(self, domid: int) -> bool:
+        """Whether it is here."""
+        return self._cold_of(domid).replica.holding
+
+    def page(self, address: int) -> bytes:
+        """The content of a page of a domain that lives here."""
+        return bytes(self._buffer[address:address + PAGE_SIZE])
+
+    def has_page(self, domid: int, address: int) -> bool:
+        """Whether a page travels already, or belongs to what always does."""
+        hot = self._hot_of(domid)
+        return address in hot.fetched or hot.replica.ranges.at(address) is not None
+
+    def put_page(self, domid: int, address: int, content: bytes) -> None:
+        """A page of a domain that lives elsewhere has come; it travels from now on."""
+        self._buffer[address:address + PAGE_SIZE] = content
+        self._hot_of(domid).share(address, self._homes[domid])
+
+    def holds(self, domid: int) -> bool:
+        """Whether the hot part's baton is here."""
+        return self._hot_of(domid).replica.holding
+
+    # -- who is lost
+
+    def turn(self, domid: int) -> int:
+        """How recent the hot part is that this node has."""
+        return self._hot_of(domid).replica.turn
+
+    def reclaim(self, domid: int, lost: int) -> None:
+        """Whoever had the domain's baton is gone: go on with what is here."""
+        if not self._hot_of(domid).replica.holding:
+            self._hot[domid].replica.reclaim(lost)
+            self._hot[domid].look()
+
+    def reclaim_cold(self, domid: int, lost: int) -> None:
+        """The same for the cold part of a domain that lives here."""
+        if not self._cold_of(domid).replica.holding:
+            self._cold[domid].replica.reclaim(lost)
+            self._place.here[domid] = 1
+
+    # -- parts
+
+    def _hot_of(self, domid: int) -> HotPart:
+        part = self._hot.get(domid)
+        if part is None:
+            which = Domid(domid)
+            part = self._hot[domid] = HotPart(
+                self._replica(domid), lambda: self._ranges.hot_size(which), lambda: self._ranges.hot(which),
+                lambda: self._ranges.pages(which), self._memory)
+        return part
+
+    def _cold_of(self, domid: int) -> Part:
+        part = self._cold.get(domid)
+        if part is None:
+            which = Domid(domid)
+            part = self._cold[domid] = Part(
+                self._replica(domid), lambda: self._ranges.cold_size(which), lambda: self._ranges.cold(which))
+        return part
+
+    def _replica(self, domid: int) -> Replica:
+        return Replica(self._buffer, self._node, holding=self._homes[domid] == self._node, cells=self._make_cells)

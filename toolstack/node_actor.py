@@ -1,0 +1,67 @@
+"""The actor that owns the memory of a node other than the first, as a plain class: see `toolstack.actors`."""
+
+import os
+import time
+from collections.abc import Mapping
+
+from abi.types import Domid
+from domains.seat import HYPERVISOR
+from hypervisor.tables import DomainState
+from toolstack.actors import Attachment, Keep, Member, attachment, buffer_size
+from toolstack.errors import HostError
+from toolstack.jobs import LOOK
+from toolstack.link import Address
+from toolstack.node_agent import PairTraffic, make_bell
+from toolstack.node_setup import join_nodes, make_agent
+from toolstack.plan import HostPlan
+from toolstack.session import create_domains
+
+
+class NodeActor(Member):
+    """Makes the host's memory on node `number`, and is its agent.  Raises HostError."""
+
+    def __init__(self, plan: HostPlan, number: int, keep: Keep) -> None:
+        size = buffer_size(plan)
+        self._number = number
+        self._file = os.memfd_create(f"domus-{plan.name}-{number}")
+        os.ftruncate(self._file, size)
+        self._boot = time.monotonic_ns()
+        self._bell = make_bell()
+        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, number=number, bell=self._bell[1])
+        create_domains(self.hv, plan)
+        self._seat_domains()
+
+    def attachment(self) -> Attachment:
+        """What domain actors of this node attach with."""
+        return attachment(self._file, self._boot, self._number, self._bell[1])
+
+    def listen(self, host: str, secret: bytes) -> Address:
+        """Where this node listens to the others.  Raises HostError."""
+        self._agent = make_agent(self, self._number, self._bell[0], host, secret)
+        return self._agent.address
+
+    def join(self, addresses: Mapping[int, Address]) -> None:
+        """Make the links to the other nodes.  Raises HostError."""
+        join_nodes(self._agent, addresses)
+
+    def run(self) -> None:
+        """This node's domains are loaded: serve until the run has ended.  Raises HostError."""
+        self._agent.built()
+        try:
+            self._agent.wait()
+        finally:
+            self._leave()
+            self._agent.close()
+        if self._agent.failure:
+            raise HostError(self._agent.failure)
+
+    def lost(self, process: int) -> None:
+        """A domain actor of this node died: see to it that nobody waits for it, until its domains are buried."""
+        domids = [Domid(domid) for domid in self.plan.actors[process - 1].domids]
+        while not self.hv.host.outcome[0] and any(self.hv.domains.state[domid] != DomainState.DEAD for domid in domids):
+            self.baton.take_from_the_dead()
+            time.sleep(LOOK)
+
+    def traffic(self) -> dict[int, PairTraffic]:
+        """What this node sent to others."""
+        return self._agent.traffic()

@@ -1,0 +1,71 @@
+"""What makes a host of several nodes out of the parts: who is where, and how a process gets at what is elsewhere."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from abi.hvm import HvmParam
+from abi.types import PAGE_SHIFT, Domid
+from domains.node import Node
+from hypervisor.hypervisor import Hypervisor
+from hypervisor.place import PlaceTable
+from toolstack.errors import HostError
+from toolstack.link import Address, Endpoint
+from toolstack.link_events import LinkError
+from toolstack.node_agent import Agent
+from toolstack.plan import HostPlan
+
+if TYPE_CHECKING:
+    from toolstack.actors import Member
+
+_STORE = 0
+"""The store's state is domain 0's, and lives on the first node."""
+
+
+def process_homes(plan: HostPlan, number: int) -> list[int]:
+    """By process, the node that it is on; process 0 is each node's own."""
+    return [number, *(actor.node for actor in plan.actors)]
+
+
+def domain_homes(plan: HostPlan) -> list[int]:
+    """By domid, the node that it lives on."""
+    homes = {domid: actor.node for actor in plan.actors for domid in actor.domids}
+    return [homes.get(domid, 0) for domid in range(1 + max(homes, default=0))]
+
+
+def join_node(hv: Hypervisor, node: Node) -> None:
+    """Have this process's hypervisor fetch what it is about to touch and is on another node."""
+    hv.set_node(node.reach, node.fetch)
+    serve = hv.serve_store
+
+    def serve_store(domid: Domid) -> None:
+        node.reach(_STORE)
+        serve(domid)
+
+    hv.serve_store = serve_store
+
+
+def publish_ring(hv: Hypervisor, domid: Domid) -> None:
+    """Say where a domain's page for the store is, which has just been built."""
+    found = hv.memory.find(domid, hv.params.get(domid, HvmParam.STORE_PFN))
+    hv.state.table(PlaceTable).store_ring[domid] = 0 if found is None else found[0] << PAGE_SHIFT
+
+
+def make_agent(owner: "Member", number: int, bell: int, host: str, secret: bytes,
+               lost: Callable[[int], None] = lambda node: None) -> Agent:
+    """The agent of the node whose memory `owner` has.  Raises HostError."""
+    plan, hv = owner.plan, owner.hv
+    assert owner.node is not None
+    try:
+        endpoint = Endpoint(number, host, secret)
+    except LinkError as error:
+        raise HostError(f"node {number} cannot listen to the others at {host}: {error}") from error
+    return Agent(hv.state, number, domain_homes(plan), process_homes(plan, number), owner.node, owner.baton, endpoint,
+                 bell, lost)
+
+
+def join_nodes(agent: Agent, addresses: Mapping[int, Address]) -> None:
+    """Make the links.  Raises HostError."""
+    try:
+        agent.join(addresses)
+    except LinkError as error:
+        raise HostError(f"the nodes cannot reach each other: {error}") from error

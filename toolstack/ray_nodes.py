@@ -1,0 +1,107 @@
+"""A host on several nodes of Ray's cluster: which ones, the actors that own their memory, the links between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
+
+# isort: split
+import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from toolstack.actors import Attachment, Keep
+from toolstack.errors import HostError
+from toolstack.link_handshake import new_secret
+from toolstack.node_actor import NodeActor
+from toolstack.plan import HostPlan
+from toolstack.ray_names import node_name
+from toolstack.report import LinkReport
+
+
+class RayNodes:
+    """The nodes of a plan's host.  `make` is `ray.remote` with what all of the run's actors have.
+
+    Raises HostError where the cluster has too few.
+    """
+
+    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep) -> None:
+        self._plan, self._many = plan, plan.nodes > 1
+        self._found = _alive_nodes(plan.nodes)
+        self._actors: list[Any] = [
+            make(NodeActor).options(name=node_name(plan.name, number), **self.options(number)).remote(
+                plan, number, keep)
+            for number in range(1, plan.nodes)]
+        self._runs: dict[Any, int] = {}
+        self._lost: set[int] = set()
+        self._first: Any = None
+
+    def options(self, number: int) -> dict[str, Any]:
+        """What puts an actor on node `number`."""
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self._found[number][0], soft=False)}
+
+    def join(self, hypervisor: Any, get: Callable[[Any], Any]) -> list[Attachment]:
+        """Make the links between the nodes, and give what actors attach with, by node."""
+        self._first = hypervisor
+        members = [hypervisor, *self._actors]
+        attachments: list[Attachment] = get([member.attachment.remote() for member in members])
+        if self._many:
+            secret = new_secret()
+            addresses = dict(enumerate(get([
+                member.listen.remote(self._found[number][1], secret) for number, member in enumerate(members)])))
+            get([member.join.remote(addresses) for member in members])
+        return attachments
+
+    def run(self) -> None:
+        """All domains are loaded: let the nodes serve."""
+        self._runs = {actor.run.remote(): number for number, actor in enumerate(self._actors, 1)}
+
+    def look(self) -> list[int]:
+        """Nodes whose actor has died since the last call."""
+        if not self._runs:
+            return []
+        ready, _ = ray.wait(list(self._runs), num_returns=len(self._runs), timeout=0)
+        found = []
+        for reference in ready:
+            number = self._runs.pop(reference)
+            try:
+                ray.get(reference)
+            except RayActorError:
+                found.append(number)
+        self._lost.update(found)
+        return found
+
+    def lost(self, process: int, number: int) -> None:
+        """A domain actor on node `number` died."""
+        if number and number not in self._lost:
+            self._actors[number - 1].lost.remote(process)
+
+    def outputs(self) -> list[Any]:
+        """The actors."""
+        return list(self._actors)
+
+    def traffic(self) -> list[LinkReport]:
+        """What went over the links, by pair of nodes."""
+        links = []
+        for number, actor in enumerate([self._first, *self._actors] if self._many else []):
+            if number in self._lost:
+                continue
+            try:
+                sent = ray.get(actor.traffic.remote(), timeout=5)
+            except (RayActorError, ray.exceptions.GetTimeoutError):
+                continue
+            links += [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes)
+                      for peer, each in sorted(sent.items())]
+        return links
+
+
+def _alive_nodes(wanted: int) -> list[tuple[str, str]]:
+    """Ray's nodes, this process's first, each with its address.  Raises HostError where they are too few."""
+    here = ray.get_runtime_context().get_node_id()
+    found = sorted(((node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]),
+                   key=lambda node: (node[0] != here, node))
+    if len(found) < wanted:
+        have = f"{len(found)} node{'s'[:len(found) != 1]}"
+        raise HostError(f"the domains are to be on {wanted} nodes, and Ray has {have}: add nodes to the cluster, or "
+                        "ask for fewer in `placement`")
+    return found[:wanted]
