@@ -16,6 +16,7 @@ from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from abi.xen import VCPU_INFO
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.domain_ranges import BY_DOMAIN, BY_FRAME, BY_VCPU, frame_runs
+from hypervisor.event_channel_fifo import CONTROL_SIZE, MOST_PAGES, FifoPortTable, FifoTables
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable, PortSpaceTable
 from hypervisor.heap import HeapTable
 from hypervisor.host_state import HostState, StoreTable
@@ -38,7 +39,8 @@ HOST = Domid(0)
 _COLD_BY_DOMAIN: frozenset[type[Table]] = frozenset((
     HeapTable, MemoryTable, P2mTable, PvDomainTable, PvNestedTable, GrantFrameTable))
 _COLD_BY_VCPU: frozenset[type[Table]] = frozenset((PvVcpuTable, TrapTable, GdtFrameTable, LdtFrameTable))
-_PARTLY: frozenset[type[Table]] = frozenset((EventChannelTable, ActiveTable, MaptrackTable, PlaceTable))
+_PARTLY: frozenset[type[Table]] = frozenset((
+    EventChannelTable, FifoPortTable, ActiveTable, MaptrackTable, PlaceTable))
 _INFO = VCPU_INFO.at(64).size
 _STORE_STEP = 16 << 10
 _STORE_HEADER = 64
@@ -55,6 +57,7 @@ class NodeRanges:
             table(PortSpaceTable), table(GrantDomainTable), table(EventChannelTable))
         self._track, self._active, self._heap = table(MaptrackTable), table(ActiveTable), table(HeapTable)
         self._store = table(StoreTable).data
+        self._fifo = FifoTables(state, lambda mfn: None)
         self._shared_info = list(self._domains.shared_info)
         self._runs: dict[Domid, list[Range]] = {}
 
@@ -63,14 +66,16 @@ class NodeRanges:
     def hot_size(self, domid: Domid) -> tuple[int, ...]:
         """Changes when `hot` does."""
         first = self._domains.vcpu_base[domid]
+        end = first + self._domains.vcpu_count[domid]
         return (self._spaces.valid[domid], self._grants.maptrack_limit[domid], self._place.store_ring[domid],
-                *self._vcpus.info[first:first + self._domains.vcpu_count[domid]])
+                self._fifo.domains.pages[domid], *self._fifo.vcpus.control[first:end], *self._vcpus.info[first:end])
 
     def hot(self, domid: Domid) -> list[Range]:
         """What travels with each baton, but for pages."""
         return [*self._rows(domid, BY_DOMAIN - _COLD_BY_DOMAIN - _PARTLY, BY_VCPU - _COLD_BY_VCPU),
                 *self._host_ports(domid),
                 *self._columns(EventChannelTable, domid * PORTS, self._spaces.valid[domid]),
+                *self._columns(FifoPortTable, domid * PORTS, self._spaces.valid[domid]),
                 *self._columns(MaptrackTable, domid * self._share(self._track), self._grants.maptrack_limit[domid],
                                ("flags", "domid", "ref"))]
 
@@ -78,10 +83,16 @@ class NodeRanges:
         """By offset, the lengths of what else is hot and lies in pages that may be the guest's."""
         found = {self._shared_info[domid]: PAGE_SIZE, self._place.store_ring[domid]: PAGE_SIZE}
         found.pop(0, None)
+        slot = domid * MOST_PAGES
+        for mfn in self._fifo.pages.mfn[slot:slot + self._fifo.domains.pages[domid]]:
+            found[mfn << PAGE_SHIFT] = PAGE_SIZE
         first = self._domains.vcpu_base[domid]
-        for address in self._vcpus.info[first:first + self._domains.vcpu_count[domid]]:
-            if address and address & -PAGE_SIZE not in found:
-                found[address] = _INFO
+        end = first + self._domains.vcpu_count[domid]
+        for addresses, size in ((self._vcpus.info[first:end], _INFO),
+                                (self._fifo.vcpus.control[first:end], CONTROL_SIZE)):
+            for address in addresses:
+                if address and address & -PAGE_SIZE not in found:
+                    found[address] = size
         return found
 
     def _host_ports(self, domid: Domid) -> Iterator[Range]:

@@ -125,9 +125,9 @@ def test_a_sleeping_guest_is_woken_at_the_time(poll):
 
 
 def test_what_is_typed_first_needs_no_output():
-    guest = Guest(InputStep(None, b"x", 5 * MS))
-    assert guest.hv.sched.slice_end == 5 * MS
-    guest.at(5 * MS + 10)
+    guest = Guest(InputStep(None, b"x", 1 * MS))
+    assert guest.hv.sched.slice_end == 1 * MS
+    guest.at(1 * MS + 10)
     guest.hv.sched.preempt(1)
     guest.hv.sched.start(1)
     assert guest.read() == b"x"
