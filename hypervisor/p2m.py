@@ -18,7 +18,7 @@ from hypervisor.frames import Frames
 from state.arena import Arena
 from state.table import Table
 
-PRESENT, WRITABLE, LEAF, NO_EXECUTE = 1, 1 << 1, 1 << 7, 1 << 63
+PRESENT, WRITABLE, LEAF = 1, 1 << 1, 1 << 7
 _TABLE = 0x67  # present, writable, user, accessed, dirty
 _TYPE = 52
 _MFN = (1 << 40) - 1
@@ -30,10 +30,9 @@ WRITABLE_TYPES = frozenset({P2mType.RAM_RW, P2mType.GRANT_MAP_RW, P2mType.MAP_FO
 MEMORY_TYPES = WRITABLE_TYPES | {P2mType.RAM_RO, P2mType.GRANT_MAP_RO}
 """Types of present entries (Xen's p2m_is_any_ram)."""
 _GRANT_TYPES = frozenset({P2mType.GRANT_MAP_RW, P2mType.GRANT_MAP_RO})
-_FLAGS = {kind: kind << _TYPE | _TABLE & ~(0 if kind in WRITABLE_TYPES else WRITABLE)
-          | (NO_EXECUTE if kind in _GRANT_TYPES | {P2mType.MAP_FOREIGN} else 0) for kind in MEMORY_TYPES}
-"""An entry is its frame's address and these.  Other domains' frames are not executable, as on Xen; engines also write
-faster to pages that hold no code."""
+_FLAGS = {kind: kind << _TYPE | _TABLE & ~(0 if kind in WRITABLE_TYPES else WRITABLE) for kind in MEMORY_TYPES}
+"""An entry is its frame's address and these.  On Xen other domains' frames are not executable; here they are, because
+Unicorn 2.1.4 dies of a guest's page table that lies in a page which is not."""
 _GRANT_FLAGS = frozenset(_FLAGS[kind] for kind in _GRANT_TYPES)
 _TYPES = [P2mType(n) if n in MEMORY_TYPES else P2mType.INVALID for n in range(128)]
 

@@ -216,8 +216,7 @@ class P2mAgreesWithADictionary(RuleBasedStateMachine):
                 assert walked is None
             else:
                 mfn, kind = expected
-                executable = kind in (RAM, READ_ONLY)
-                assert walked == (mfn << 12 | 0xABC, kind in WRITABLE_TYPES, executable)
+                assert walked == (mfn << 12 | 0xABC, kind in WRITABLE_TYPES, True)
 
     def teardown(self) -> None:
         if hasattr(self, "model"):

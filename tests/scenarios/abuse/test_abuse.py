@@ -50,7 +50,7 @@ def beside(host, configs, request):
     return run
 
 
-@pytest.mark.parametrize(("name", "count"), [("greedy", 1), ("greedy", 3), ("absent", 1)])
+@pytest.mark.parametrize(("name", "count"), [("greedy", 1), ("greedy", 3), ("absent", 1), ("granted_table", 1)])
 def test_who_takes_all_that_there_is_takes_it_from_nobody(host, beside, undisturbed, name, count):
     guests = beside(name, count)
     assert host.failures == []
