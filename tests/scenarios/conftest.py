@@ -17,15 +17,23 @@ def configs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_started() -> Iterator[None]:
-    """Ray, for the whole session."""
-    from toolstack.ray_cluster import start_ray
-
-    start_ray(2)
+def ray_ended() -> Iterator[None]:
+    """At the end of the session, the end of its Ray."""
     yield
     import ray  # not before: see toolstack.ray_environment
 
     ray.shutdown()
+
+
+@pytest.fixture
+def ray_started(ray_ended: None) -> None:
+    """Ray, for all tests until one has a cluster of its own."""
+    from toolstack.ray_cluster import start_ray
+
+    import ray  # isort: skip - not before: see toolstack.ray_environment
+
+    if not ray.is_initialized():
+        start_ray(2)
 
 
 @pytest.fixture
