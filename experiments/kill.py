@@ -36,7 +36,7 @@ _WRITES = 5000
 
 
 def plans() -> list[HostPlan]:
-    """Hosts: a crowd with a process for each domain; with one that has two; two crowds, which run at the same time,
+    """Hosts: a crowd with a process for each domain, or with one that has two; two crowds, which run at the same time,
     with and without a process that has a domain of each.  Raises ConfigError.
     """
     return [_plan(crowd, together) for crowd in (DOMAINS, DOMAINS // 2) for together in ((), (0, DOMAINS // 2))]

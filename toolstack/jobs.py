@@ -29,6 +29,8 @@ class Jobs:
 
         Raises RunOverError where the run ends first, RuntimeError in the run's own thread, which would wait for itself.
         """
+        if self._host.outcome[0]:  # and the number of the thread that ran may be another's by now
+            raise RunOverError("the run is over")
         if threading.get_ident() == self._runner:
             raise RuntimeError("the run's own thread asks the run for something, and would wait for ever")
         done = threading.Event()

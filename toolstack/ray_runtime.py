@@ -257,6 +257,7 @@ def _saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
 
 
 def _one_line(error: Exception) -> str:
-    """What Ray's many lines say last: the exception itself, without the traceback that leads to it."""
+    """What Ray's many lines say last: the exception itself, without the traceback that leads to it, and without all the
+    causes that a process may die of."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].partition(" Worker exit type:")[0].rstrip(".") if lines else type(error).__name__
