@@ -4,8 +4,9 @@ Whoever is killed while it makes a hypercall, or while it ends a round, leaves t
 looks at them before the hypervisor's process, which lets everybody stand still, has been here.  Some facts are
 *primary*: which domains live; of each living domain its maptrack, its page tables, which ports it has, what its frames
 are; these are right at any instant, because only their own domain writes them, or one store does.  Everything else is
-*derived* from them anew: pins, references, type counts, the far ends of channels, heap lists, due times, groups.  What the dead domains had is not unwound, which would lead through their broken tables: their facts are
-simply struck out, and what followed from these is then gone as well.
+*derived* from them anew: pins, references, type counts, the far ends of channels, heap lists, due times, groups.  What
+the dead domains had is not unwound, which would lead through their broken tables: their facts are simply struck out,
+and what followed from these is then gone as well.
 
 All of it may be done again, by one who finds it half done.
 """
