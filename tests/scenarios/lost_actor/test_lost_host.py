@@ -13,6 +13,7 @@ from toolstack.ray_names import NAMESPACE, domain_name
 
 pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[3]
+MARK = f"DOMUS_TEST_RUN={os.getpid()}"
 CONFIG = """
 domains:
   spin: {kernel: abuse/spin, memory: 16MiB, count: 2}
@@ -33,10 +34,21 @@ def processes():
     return found
 
 
+def marked(pid):
+    """Whether a process has the environment that the test gave to its run."""
+    try:
+        return MARK.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
 def family(pid):
-    """`pid` and everything that it started, directly or not; by pid the name."""
+    """`pid` and everything that it started, directly or not; by pid the name.
+
+    Some of Ray's are nobody's children, but have their environment from it; workers are children of one of these.
+    """
     alive = processes()
-    members = {pid} & alive.keys()
+    members = {pid} & alive.keys() | {other for other in alive if marked(other)}
     while more := {child for child, (parent, _) in alive.items() if parent in members} - members:
         members |= more
     return {member: alive[member][1] for member in members}
@@ -60,7 +72,7 @@ def run(tmp_path):
     (tmp_path / "spin.yaml").write_text(CONFIG)
     command = [sys.executable, "launch.py", str(tmp_path / "spin.yaml"), "--runtime", "ray"]
     process = subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               start_new_session=True)
+                               start_new_session=True, env=os.environ | dict([MARK.split("=")]))
     members = set()
     process.remember = lambda: members.update(family(process.pid)) or members
     yield process
