@@ -114,6 +114,8 @@ class Groups:
         Has any group changed?
         """
         before = bytes(self._leader)
+        # Who was put down, or whose domain ended, while he waited does not wait any more; he would ask again.
+        self._wishes[numpy.frombuffer(self._vcpus.due, numpy.uint64) == NEVER] = 0
         wishers = numpy.frombuffer(self._vcpus.domid, numpy.uint16)[self._wishes != 0]
         self._split(now, later, set(self._leaders()[wishers].tolist()))
         for row in numpy.flatnonzero(self._wishes).tolist():

@@ -167,3 +167,20 @@ def test_a_lost_link_is_looked_for_where_it_was_lost_first():
     host.unmap(A, handles[1], HOLE + 1)
     end_at(host, 10_000_000 + LATENCY)
     assert not host.hv.groups.together(A, B)
+
+
+def test_who_ends_while_it_waits_for_another_group_is_not_waited_for():
+    """Else its group would be looked through for ever, and no deadlock be seen."""
+    host = GroupHost(2)
+    host.hv.sched.start(A)
+    host.hv.join(A, B)
+    host.hv.groups.loosen(A, 1)
+    host.hv.sched.shutdown(A, ShutdownReason.watchdog)
+    host.hv.reap()
+    host.hv.vcpus.due[B] = NEVER
+    for _ in range(10):
+        host.hv.sched.current = VcpuRow(0)
+        host.hv.rounds.end()
+        if not host.hv.rounds.next():
+            return
+    raise AssertionError("something is always still to be done")
