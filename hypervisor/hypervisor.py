@@ -89,7 +89,7 @@ class Hypervisor:
         """Has the store look at a domain's ring; nobody serves it until a toolstack puts its store here."""
         self.recover_store: Callable[[], None] = lambda: None
         """Has the store put right what somebody left who died while he served it; for who holds still all."""
-        self.rounds = Rounds(self.host, self.domains, self.vcpus, self.groups, self._bury, self)
+        self.rounds = Rounds(self.host, self.vcpus, self.groups, self._bury, self)
         self.params = HvmParams(table(ParamTable), table(UpcallVectorTable))
         self.assists = table(AssistTable)
         self.unimplemented = Unimplemented(self.log)

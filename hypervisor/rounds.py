@@ -21,7 +21,7 @@ import numpy
 from abi.types import NEVER, Domid, VcpuRow
 from hypervisor.groups import Groups
 from hypervisor.host_state import HostTable
-from hypervisor.tables import DomainTable, VcpuTable
+from hypervisor.tables import VcpuTable
 
 LATENCY = 1_000_000
 """Nanoseconds from what a group asks for until it is done, where that concerns other groups."""
@@ -44,9 +44,9 @@ class Rounds:
     domain 0's vCPU row.
     """
 
-    def __init__(self, host: HostTable, domains: DomainTable, vcpus: VcpuTable, groups: Groups,
-                 bury: Callable[[Domid], None], store: ServesStore) -> None:
-        self._host, self._domains, self._vcpus, self._groups = host, domains, vcpus, groups
+    def __init__(self, host: HostTable, vcpus: VcpuTable, groups: Groups, bury: Callable[[Domid], None],
+                 store: ServesStore) -> None:
+        self._host, self._vcpus, self._groups = host, vcpus, groups
         self._bury, self._store = bury, store
 
     def end(self, now: int | None = None) -> None:
@@ -59,8 +59,7 @@ class Rounds:
                 act(domid)
                 column[domid] = 0  # not before: who dies in between has it done again
         changed = groups.regroup(now, now + LATENCY)
-        alone = self._alone()
-        if changed or alone != host.alone[0] or not host.round[0]:
+        if changed or self._alone() != host.alone[0] or not host.round[0]:
             self.look_round()
         host.round[0] += 1
 

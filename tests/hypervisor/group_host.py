@@ -3,6 +3,8 @@
 from collections import defaultdict
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
+from pv_host import Io
+
 from abi.errno import XenError
 from abi.grant_table import GNTMAP_host_map, GTF_permit_access
 from abi.types import NEVER, Domid, Gfn, GrantRef, VcpuRow
@@ -20,20 +22,6 @@ from hypervisor.xen_version import XenVersion
 PAGES = 64
 HOLE = 0x80000
 """Where nothing is mapped."""
-
-
-class Io:
-    def __init__(self):
-        self.lines = []
-
-    def log(self, text):
-        self.lines.append(text)
-
-    def console(self, domid, data):
-        pass
-
-    def ended(self, domid, reason, detail):
-        pass
 
 
 class GroupHost:
