@@ -114,14 +114,14 @@ def speed(shape: Shape, domains: int, watch: Watch, report: Mapping[str, Any],
 def _hand_overs(shape: Shape, seconds: float, operations: int, report: Mapping[str, Any]) -> list[Measured]:
     """By the report's counts, where it has any; else by what the protocol says.  Across nodes only by counts."""
     found = []
-    counted = report.get("handovers") or 0
+    links = report.get("links") or []
+    counted = sum(link["hand_overs"] for link in links)
     count = counted or operations * (shape.hand_overs or 0)
     if count:
         found.append(Measured("handover", seconds / count, "s"))
-    link = report.get("link") or {}
     for key, unit in (("bytes", "B"), ("messages", "messages")):
-        if counted and link.get(key) is not None:
-            found.append(Measured(f"{key}_per_handover", link[key] / counted, unit))
+        if counted:
+            found.append(Measured(f"{key}_per_handover", sum(link[key] for link in links) / counted, unit))
     return found
 
 

@@ -75,7 +75,8 @@ def test_what_a_run_does_not_say_is_left_out() -> None:
 
 
 def test_what_a_report_counts_goes_before_what_the_protocol_says() -> None:
-    report = {**DOMAINS, "handovers": 200, "link": {"bytes": 1000, "messages": 300}}
+    report = {**DOMAINS, "links": [{"hand_overs": 120, "bytes": 700, "messages": 180},
+                                       {"hand_overs": 80, "bytes": 300, "messages": 120}]}
     found = values(speed(SHAPES["pairs"], 4, PAIR, report, []))
     assert (found["handover"], found["bytes_per_handover"], found["messages_per_handover"]) == (0.02, 5, 1.5)
 
