@@ -49,8 +49,10 @@ def cluster():
     import toolstack.ray_environment  # noqa: F401
 
     # isort: split
+    import ray
     from ray.cluster_utils import Cluster
 
+    ray.shutdown()  # what other tests share: its agents have the ports that this one's want
     made = Cluster(initialize_head=True, head_node_args={
         "include_dashboard": True, "dashboard_port": 0, "num_cpus": 2, "object_store_memory": 80 << 20,
         "_system_config": {"metrics_report_interval_ms": 1000}})
