@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy
+
 from abi.types import VcpuRow
 from domains.node import OnlyNode, Surroundings
 from domains.seat import HYPERVISOR, BatonTable, Task, TeamState
@@ -55,7 +57,7 @@ class Baton:
         self._table, self._me, self._file, self._ended = table, me, file, ended
         self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus
         self._node: Surroundings = node or OnlyNode()
-        self._away = self._node.away
+        self._many, self._homes = self._node.many, table.node
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
         self._looks = 0
@@ -89,7 +91,7 @@ class Baton:
         """See `Seat`."""
         self._given[self._me] += 1
         self._looks = LOOKS if self._look[0] else 0
-        if self._away and self._away[process]:
+        if self._many and self._homes[process] != self._homes[HYPERVISOR]:
             self._send_away(process)
             return
         self._word[self._me] = 0
@@ -147,6 +149,9 @@ class Baton:
         self._node.ring()
         return False
 
+    def _elsewhere(self, process: int) -> bool:
+        return self._many and self._homes[process] != self._homes[HYPERVISOR]
+
     def _busy(self) -> bool:
         """Whether any team has its baton, here or elsewhere."""
         states = self._state.tobytes()
@@ -164,7 +169,7 @@ class Baton:
                 if team[process] not in waiting:
                     waiting.add(team[process])
                     state[team[process]], starter[team[process]] = TeamState.WAITING, process
-                    if self._away and self._away[process]:
+                    if self._elsewhere(process):
                         state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
             self._look[0] = len(waiting) < (os.cpu_count() or 1)
             self._word[self._me] = 0
@@ -201,8 +206,8 @@ class Baton:
     def outgoing(self) -> list[tuple[int, int]]:
         """Teams whose baton has to go to another node, each with the process that gets it there; told once."""
         found, word = [], self._word
-        for process in self._node.others:
-            if word[process]:
+        for process in numpy.flatnonzero(numpy.frombuffer(word, numpy.uint32)).tolist():
+            if process and self._elsewhere(process):
                 word[process] = 0
                 found.append((self._team[process], process))
         return found
@@ -300,7 +305,7 @@ class Baton:
         return [row for row in range(1, self._table.rows) if pids[row] and not _alive(pids[row])]
 
     def _holders(self) -> list[int]:
-        return [row for row in range(self._table.rows) if self._word[row] and not (self._away and self._away[row])]
+        return [row for row in range(self._table.rows) if self._word[row] and not self._elsewhere(row)]
 
     def _lost(self) -> list[int]:
         """Teams that run, and nobody has their baton: is somebody just handing it over, or did he die doing so?

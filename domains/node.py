@@ -7,7 +7,7 @@ what the processes of its node ask for.
 import ctypes
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
 from typing import ClassVar, Protocol
@@ -29,11 +29,8 @@ class Surroundings(Protocol):
     def first(self) -> bool:
         """Whether this node ends the rounds."""
     @property
-    def away(self) -> bytes:
-        """By process, whether it is on another node; empty where there is only one."""
-    @property
-    def others(self) -> Sequence[int]:
-        """The processes on other nodes."""
+    def many(self) -> bool:
+        """Whether there are others."""
     def ring(self) -> None:
         """The agent has something to do."""
 
@@ -41,7 +38,7 @@ class Surroundings(Protocol):
 class OnlyNode:
     """The surroundings of a host that is on one node."""
 
-    first, away, others = True, b"", ()
+    first, many = True, False
 
     def ring(self) -> None:
         """There is no agent."""
@@ -79,15 +76,14 @@ class LostDomainError(RuntimeError):
 class Node:
     """Node `number`, as process `me` on it sees it.
 
-    `homes` says by process on which node it is, row 0 being each node's own; `bell` is the writing end of the agent's
-    pipe; `ended()` says that the run is over.
+    `bell` is the writing end of the agent's pipe; `ended()` says that the run is over.
     """
 
-    def __init__(self, number: int, me: int, homes: Sequence[int], table: AskTable, place: PlaceTable, bell: int,
+    many = True
+
+    def __init__(self, number: int, me: int, table: AskTable, place: PlaceTable, bell: int,
                  ended: Callable[[], bool]) -> None:
         self.number, self.first = number, number == 0
-        self.away = bytes(home != number for home in homes)
-        self.others = tuple(process for process, home in enumerate(homes) if home != number)
         self._me, self._table, self._place, self._bell, self._ended = me, table, place, bell, ended
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._addresses = [

@@ -39,7 +39,8 @@ class BatonTable(Table):
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "word": "I", "asleep": "I", "pid": "I", "team": "I", "state": "B", "starter": "I", "topology": "I", "look": "I",
-        "given": "Q"}
+        "given": "Q",
+        "node": "H"}
     word: "memoryview[int]"
     """A `Task`."""
     asleep: "memoryview[int]"
@@ -56,6 +57,8 @@ class BatonTable(Table):
     """In row 0: there are processors enough to look for a baton, and not to sleep at once."""
     given: "memoryview[int]"
     """How often the process gave the baton to another."""
+    node: "memoryview[int]"
+    """The node that the process is on; of row 0 the one that the table is on."""
 
 
 class Seat(Protocol):

@@ -37,7 +37,7 @@ from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.link import Address
 from toolstack.link_events import LinkError
 from toolstack.node_agent import Agent, PairTraffic, make_bell
-from toolstack.node_setup import join_node, join_nodes, make_agent, process_homes, publish_ring
+from toolstack.node_setup import join_node, join_nodes, make_agent, process_rows, publish_ring, seat_processes
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport
@@ -96,7 +96,7 @@ class Result(NamedTuple):
 
 def buffer_size(plan: HostPlan) -> int:
     """Bytes of a host's shared memory with the baton's table behind the rest."""
-    processes = len(plan.actors) + 1
+    processes = process_rows(plan)
     size = shape_of(plan).size + BatonTable.size(processes) + AskTable.size(processes)
     return size + -size % PAGE_SIZE
 
@@ -130,14 +130,14 @@ class Member:
         sink = (lambda domid, data: self.pieces.setdefault(domid, []).append(data)) if keep.trace else None
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
-        table = BatonTable(view[size:], len(plan.actors) + 1)
+        table = BatonTable(view[size:], process_rows(plan))
         self.batons = table
         hv = self.hv
         groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
         self.node = None
         if plan.nodes > 1:
             asks = AskTable(view[size + BatonTable.size(table.rows):], table.rows)
-            self.node = Node(number, me, process_homes(plan, number), asks, hv.state.table(PlaceTable), bell,
+            self.node = Node(number, me, asks, hv.state.table(PlaceTable), bell,
                              lambda: bool(hv.host.outcome[0]))
             if me != HYPERVISOR:  # who owns the memory has to create the domains first
                 join_node(hv, self.node)
@@ -152,6 +152,7 @@ class Member:
                 for row in vcpus_of(self.hv, Domid(domid)):
                     self.hv.vcpus.process[row] = index + 1
         if self.node is not None:
+            seat_processes(self.plan, self.node.number, self.batons)
             join_node(self.hv, self.node)
 
     def _leave(self) -> None:

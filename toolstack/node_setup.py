@@ -1,11 +1,13 @@
 """What makes a host of several nodes out of the parts: who is where, and how a process gets at what is elsewhere."""
 
+from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from abi.hvm import HvmParam
 from abi.types import PAGE_SHIFT, Domid
 from domains.node import Node
+from domains.seat import BatonTable
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.place import PlaceTable
 from toolstack.errors import HostError
@@ -21,9 +23,16 @@ _STORE = 0
 """The store's state is domain 0's, and lives on the first node."""
 
 
-def process_homes(plan: HostPlan, number: int) -> list[int]:
-    """By process, the node that it is on; process 0 is each node's own."""
-    return [number, *(actor.node for actor in plan.actors)]
+def process_rows(plan: HostPlan) -> int:
+    """How many processes a host may have: the hypervisor's, those of the plan, one more for each domain that moves."""
+    return 1 + len(plan.actors) + (len(plan.domains) if plan.nodes > 1 else 0)
+
+
+def seat_processes(plan: HostPlan, number: int, batons: BatonTable) -> None:
+    """Say in the table of node `number` on which nodes the processes are.  Rows that nobody has yet are its own."""
+    batons.node[:] = array("H", [number] * batons.rows)
+    for process, actor in enumerate(plan.actors, 1):
+        batons.node[process] = actor.node
 
 
 def domain_homes(plan: HostPlan) -> list[int]:
@@ -59,8 +68,7 @@ def make_agent(owner: "Member", number: int, bell: int, host: str, secret: bytes
         endpoint = Endpoint(number, host, secret)
     except LinkError as error:
         raise HostError(f"node {number} cannot listen to the others at {host}: {error}") from error
-    return Agent(hv.state, number, domain_homes(plan), process_homes(plan, number), owner.node, owner.baton, endpoint,
-                 bell, lost)
+    return Agent(hv.state, number, domain_homes(plan), owner.batons, owner.node, owner.baton, endpoint, bell, lost)
 
 
 def join_nodes(agent: Agent, addresses: Mapping[int, Address]) -> None:

@@ -1,0 +1,35 @@
+"""What the agents of a host's nodes say to each other: the first element of each message."""
+
+from enum import IntEnum
+
+FIRST = 0
+"""The node that ends the rounds."""
+
+
+class Kind(IntEnum):
+    """`toolstack.node_agent` has what follows in a message, and what it means."""
+
+    BUILT = 0
+    """A node's domains are loaded."""
+    ROUND = 1
+    """A round begins, with what there is to know of all domains."""
+    BATON = 2
+    THROUGH = 3
+    """Teams are through with the round, on a node that does not end rounds."""
+    COLD = 4
+    """Asks for the cold part of a domain."""
+    LENT = 5
+    PAGE = 6
+    """Asks for the content of a page."""
+    CONTENT = 7
+    STOP = 8
+    """The run is to be ended."""
+    OVER = 9
+    """It has ended."""
+    WHERE = 10
+    """Something is lost: which teams are on your node?"""
+    HERE = 11
+    RECLAIM = 12
+    """Your node has the latest state of a team that is nowhere: go on from there."""
+    FORGET = 13
+    """A node that is lost had borrowed something."""
