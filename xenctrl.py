@@ -27,11 +27,24 @@ from abi.version import (
     VersionOp,
 )
 from abi.xen import Hypercall
+from toolstack.errors import MigrationError
 from toolstack.jobs import RunOverError
 from toolstack.outside import Argument, DomainInfo, Reply, Running
+from toolstack.report import MigrationReport
 
-__all__ = ["DomainInfo", "Handle", "InterfaceError", "Version", "domain_getinfo", "hypercall", "interface_close",
-           "interface_open", "version"]
+__all__ = [
+    "DomainInfo",
+    "Handle",
+    "InterfaceError",
+    "MigrationReport",
+    "Version",
+    "domain_getinfo",
+    "domain_migrate",
+    "hypercall",
+    "interface_close",
+    "interface_open",
+    "version",
+]
 
 _LAST_ERRNO = 4095
 _MOST = 1024
@@ -161,6 +174,20 @@ def domain_getinfo(handle: Handle, first: int = 0, max: int = _MOST) -> list[Dom
     """
     try:
         return handle.running.domain_getinfo(first, max)
+    except RunOverError:
+        raise InterfaceError("the host does not run any more") from None
+
+
+def domain_migrate(handle: Handle, domid: int, node: int) -> MigrationReport:
+    """Move a running domain to another node of the host; returns when it has moved, and tells what that took.
+
+    Raises ValueError where that cannot be: no such domain or node, it is there already, it has ended; and
+    InterfaceError where the host has gone.
+    """
+    try:
+        return handle.running.migrate(domid, node)
+    except MigrationError as error:
+        raise ValueError(str(error)) from None
     except RunOverError:
         raise InterfaceError("the host does not run any more") from None
 

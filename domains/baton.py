@@ -206,7 +206,7 @@ class Baton:
     def outgoing(self) -> list[tuple[int, int]]:
         """Teams whose baton has to go to another node, each with the process that gets it there; told once."""
         found, word = [], self._word
-        for process in numpy.flatnonzero(numpy.frombuffer(word, numpy.uint32)).tolist():
+        for process in numpy.flatnonzero(numpy.frombuffer(word.tobytes(), numpy.uint32)).tolist():
             if process and self._elsewhere(process):
                 word[process] = 0
                 found.append((self._team[process], process))

@@ -60,7 +60,7 @@ class Runner:
                 if not through or not seat.leave():
                     continue
             self._between_rounds()
-        return Outcome(outcome[0])
+        return Outcome(outcome[0] or Outcome.STOPPED)  # 0: the run goes on without this process
 
     # -- a team's round
 

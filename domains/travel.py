@@ -7,12 +7,12 @@ the domain's home again.  Pages that another node has mapped, or copied from or 
 `hypervisor.node_ranges` says which bytes these are.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy
 
-from abi.types import PAGE_SIZE, Domid
+from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from domains.native_cells import cells_factory
 from grants.tables import ActiveTable, GrantDomainTable, MaptrackTable
 from hypervisor.host_state import HostState
@@ -109,11 +109,12 @@ class HotPart(Part):
 class Travellers:
     """Node `node`'s part of a host over `state`, whose domains have been created on every node alike.
 
-    `homes` says by domid on which node a domain lives; only there has it been built.
+    `homes` says by domid on which node a domain lives; only there has it been built.  It is changed when one moves.
     """
 
-    def __init__(self, state: HostState, node: int, homes: Sequence[int]) -> None:
+    def __init__(self, state: HostState, node: int, homes: "list[int]") -> None:
         self._node, self._homes, self._buffer = node, homes, state.arena.u8
+        self._born = tuple(homes)
         self._place, self._ranges, self._make_cells = state.table(PlaceTable), NodeRanges(state), cells_factory()
         self._memory = state.shape.frames * PAGE_SIZE
         grants, track, active = state.table(GrantDomainTable), state.table(MaptrackTable), state.table(ActiveTable)
@@ -127,7 +128,7 @@ class Travellers:
         self._hot: dict[int, HotPart] = {}
         self._cold: dict[int, Part] = {}
         self._looked: dict[int, tuple[Any, set[int]]] = {}
-        self._elsewhere = [domid for domid in range(1, len(homes)) if homes[domid] != node]
+        self._elsewhere = self._strangers()
         """Domains that live on other nodes."""
 
     # -- with the baton
@@ -176,11 +177,67 @@ class Travellers:
             return
         used: set[int] = set()
         for other in self._elsewhere:
-            rows = slice(other * self._handles, other * self._handles + self._limit[other])
-            mine = (self._flags[rows] != 0) & (self._granters[rows] == domid)
-            used.update(self._active[domid * self._share + ref] << 12 for ref in self._refs[rows][mine].tolist())
+            used |= self._mapped_by(other, domid)
         part.keep(used)
         self._looked[domid] = key, set(part.fetched)
+
+    def _mapped_by(self, domid: int, granter: int) -> set[int]:
+        """Addresses of pages of `granter`, which lives here, that a domain has mapped."""
+        rows = slice(domid * self._handles, domid * self._handles + self._limit[domid])
+        mine = (self._flags[rows] != 0) & (self._granters[rows] == granter)
+        return {self._active[granter * self._share + ref] << PAGE_SHIFT for ref in self._refs[rows][mine].tolist()}
+
+    def _strangers(self) -> list[int]:
+        return [domid for domid in range(1, len(self._homes)) if self._homes[domid] != self._node]
+
+    # -- who moves
+
+    def share_for_move(self, domid: int, target: int, group: Iterable[int]) -> None:
+        """A domain that lives here is about to live on `target`: what the two have mapped of each other's who is not
+        there has to travel.  This node has the batons, and the cold parts, of all of `group`.
+        """
+        self._cold_of(domid)  # so that it goes along, even if nobody has asked for it yet
+        for other in group:
+            if other == domid:
+                continue
+            if self._homes[other] != target:
+                for address in self._mapped_by(other, domid):
+                    self._hot_of(domid).share(address, -1)
+            if self._homes[other] == self._node:
+                for address in self._mapped_by(domid, other):
+                    self._hot_of(other).share(address, -1)
+
+    def moved(self, domid: int, node: int) -> None:
+        """A domain lives on another node from now on."""
+        self._homes[domid] = node
+        self._place.home[domid] = node
+        self._elsewhere = self._strangers()
+        self._looked.clear()
+
+    def memory(self, domid: int) -> list[tuple[int, int]]:
+        """What of a domain never travels with batons: (offset, length), of which some bytes may travel nevertheless."""
+        return self._ranges.memory(Domid(domid))
+
+    def own_pages(self, domid: int) -> set[int]:
+        """Addresses of pages of the domain's memory of which anything travels with batons."""
+        return {entry.offset & -PAGE_SIZE for entry in self._hot_of(domid).replica.ranges.within(0, self._memory)}
+
+    def put_memory(self, domid: int, offset: int, data: Any) -> None:
+        """Bytes of a domain that is moving here.  What travels with batons stays as it is: that has its own way."""
+        end = offset + len(data)
+        for start, stop in self._gaps(domid, offset, end):
+            self._buffer[start:stop] = data[start - offset:stop - offset]
+
+    def _gaps(self, domid: int, offset: int, end: int) -> Iterator[tuple[int, int]]:
+        """What of these bytes is in neither part of a domain."""
+        parts = [self._hot_of(domid), *((self._cold[domid],) if domid in self._cold else ())]
+        known = sorted(entry for part in parts for entry in part.replica.ranges.overlapping(offset, end - offset))
+        for entry in known:
+            if offset < entry.offset:
+                yield offset, entry.offset
+            offset = max(offset, entry.offset + entry.length)
+        if offset < end:
+            yield offset, end
 
     # -- what is asked for
 
@@ -254,4 +311,4 @@ class Travellers:
         return part
 
     def _replica(self, domid: int) -> Replica:
-        return Replica(self._buffer, self._node, holding=self._homes[domid] == self._node, cells=self._make_cells)
+        return Replica(self._buffer, self._node, holding=self._born[domid] == self._node, cells=self._make_cells)

@@ -21,8 +21,9 @@ from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Keep
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
+from toolstack.orders import Order, Work
 from toolstack.plan import HostPlan
-from toolstack.report import LinkReport, RunReport
+from toolstack.report import LinkReport, MigrationReport, RunReport
 from toolstack.runtime import RunOptions, Sink
 from toolstack.session import OUTCOMES
 
@@ -102,7 +103,10 @@ class Session:
         self.nodes = [ProcessActor(partial(HypervisorActor, plan)), *(
             ProcessActor(partial(NodeActor, plan, number, Keep())) for number in range(1, plan.nodes))]
         self.actors = [ProcessActor(DomainActor) for _ in plan.actors]
-        attachments = [node.call("attachment").result(60) for node in self.nodes]
+        self.moved: dict[int, ProcessActor] = {}
+        """Actors that were made for domains that move, by process."""
+        self.moved_results: dict[int, Future[Any]] = {}
+        attachments = self._attachments = [node.call("attachment").result(60) for node in self.nodes]
         if plan.nodes > 1:
             listening = [node.call("listen", _HOST, secret) for node in self.nodes]
             addresses = {number: address.result(10) for number, address in enumerate(listening)}
@@ -117,6 +121,40 @@ class Session:
         self.served = [node.call("run") for node in self.nodes[1:]]
         self.results = [actor.call("run") for actor in self.actors]
         self.outcome = self.nodes[0].call("run", list)
+        if self.plan.nodes > 1:
+            threading.Thread(target=self._serve_orders, daemon=True).start()
+
+    def _serve_orders(self) -> None:
+        """As `toolstack.ray_orders` does."""
+        parts: dict[int, Any] = {}
+        hypervisor = self.nodes[0]
+        with suppress(ProcessLookupError):
+            while (order := hypervisor.call("next_order").result()) is not None:
+                error = ""
+                try:
+                    self._carry_out(order, parts)
+                except Exception as raised:
+                    error = f"{type(raised).__name__}: {raised}"
+                hypervisor.call("answer", order.number, error).result()
+
+    def _carry_out(self, order: Order, parts: dict[int, Any]) -> None:
+        if order.work == Work.MAKE:
+            actor = ProcessActor(DomainActor)
+            actor.call("attach", self.plan, order.process, self._attachments[order.node]).result(60)
+            self.moved[order.process] = actor
+            self.moved_results[order.process] = actor.call("run")
+            return
+        actor = self.actor_of(order.process)
+        if order.work == Work.RELEASE:
+            parts[order.domid] = actor.call("release", order.domid).result(60)
+        elif order.work == Work.ADOPT:
+            actor.call("adopt", order.domid, parts.pop(order.domid)).result(60)
+        else:
+            actor.call("retire").result(60)
+
+    def actor_of(self, process: int) -> ProcessActor:
+        """Raises KeyError."""
+        return self.moved[process] if process > len(self.actors) else self.actors[process - 1]
 
     def finish(self, seconds: float) -> Outcome:
         """Wait for the end; TimeoutError where it does not come."""
@@ -132,7 +170,7 @@ class Session:
 
     def close(self) -> None:
         """Leave no process behind."""
-        for actor in (*self.actors, *self.nodes):
+        for actor in (*self.actors, *self.moved.values(), *self.nodes):
             actor.kill()
 
 
@@ -141,19 +179,20 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     started = time.perf_counter()
     session = Session(plan)
     links: list[LinkReport] = []
+    migrations: list[MigrationReport] = []
     try:
         session.start()
         outcome = session.finish(options.timeout or 300)
         reports = {}
-        for index, found in enumerate(session.results):
-            try:
+        for found in (*session.results, *session.moved_results.values()):
+            with suppress(ProcessLookupError):
                 for result in found.result(30):
                     reports[result.report.name] = result.report
-            except ProcessLookupError:
-                for domid in plan.actors[index].domids:
-                    report = session.nodes[0].call("report", domid).result(5)
-                    reports[report.name] = report
+        for domain in plan.domains:
+            if domain.name not in reports:
+                reports[domain.name] = session.nodes[0].call("report", domain.domid).result(5)
         links = session.traffic()
+        migrations = session.nodes[0].call("migrations").result(5)
     finally:
         session.close()
     reports = {name: reports[name] for name in plan.names()}
@@ -163,4 +202,4 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     digest = run_digest((Domid(report.domid), report.name, bytes.fromhex(report.digest)) for report in reports.values())
     return RunReport(plan.name, OUTCOMES[outcome], reports, digest, time.perf_counter() - started,
                      max(report.virtual_time_ns for report in reports.values()), "ray", plan.clock.mode, plan.seed,
-                     links=links)
+                     links=links, migrations=migrations)

@@ -37,3 +37,9 @@ def restore_domain(hv: Hypervisor, domid: Domid, saved: Mapping[str, Any]) -> No
         hv.open_ring(domid, page).reported = reported
     for name, kept in saved["keepers"].items():
         hv.keepers[name].restore(domid, kept)
+
+
+def forget_domain(hv: Hypervisor, domid: Domid) -> None:
+    """A domain that `save_domain` was for goes on in another process."""
+    hv.trace.forget(domid)
+    hv.rings.pop(domid, None)

@@ -115,9 +115,7 @@ class NodeRanges:
         """What is fetched when it is needed; of domain 0 the store's state."""
         if domid == HOST:
             return list(self._store_ranges())
-        runs = self._runs.get(domid)
-        if runs is None:
-            runs = self._runs[domid] = frame_runs(self._state, domid)
+        runs = self._frames(domid)
         shared_info = self._shared_info[domid] >> PAGE_SHIFT
         ranges = [*self._rows(domid, _COLD_BY_DOMAIN, _COLD_BY_VCPU),
                   *self._columns(ActiveTable, domid * self._share(self._active), self._grants.nr_entries[domid]),
@@ -133,6 +131,19 @@ class NodeRanges:
                 ranges += [(start << PAGE_SHIFT, stop - start << PAGE_SHIFT)
                            for start, stop in zip(cuts[::2], cuts[1::2], strict=True) if start < stop]
         return ranges
+
+    # -- what only a domain that moves takes along
+
+    def memory(self, domid: Domid) -> list[Range]:
+        """The frames that may be the guest's.  Some bytes of them may be hot."""
+        mine = self._heap.pool_end[HOST]
+        return [(first << PAGE_SHIFT, count << PAGE_SHIFT) for first, count in self._frames(domid) if first >= mine]
+
+    def _frames(self, domid: Domid) -> list[Range]:
+        runs = self._runs.get(domid)
+        if runs is None:
+            runs = self._runs[domid] = frame_runs(self._state, domid)
+        return runs
 
     def _store_ranges(self) -> Iterator[Range]:
         yield self._state.address(StoreTable), _STORE_HEADER

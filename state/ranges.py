@@ -85,6 +85,15 @@ class Ranges:
         first, end = bisect_left(self._order, offset), bisect_left(self._order, offset + length)
         return [self._by_offset[at] for at in self._order[first:end]]
 
+    def overlapping(self, offset: int, length: int) -> list[Range]:
+        """The ranges that have any of these bytes."""
+        first = bisect_left(self._order, offset)
+        if first:
+            before = self._by_offset[self._order[first - 1]]
+            if before.offset + before.length > offset:
+                first -= 1
+        return [self._by_offset[at] for at in self._order[first:bisect_left(self._order, offset + length)]]
+
     def place(self, length: int) -> int:
         """The first of so many cells that are free."""
         cells = cells_of(length)

@@ -8,6 +8,7 @@ baton round.  Ray carries none of that: it places, starts and supervises the act
 import ctypes
 import mmap
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -24,6 +25,7 @@ from domains.seat import HYPERVISOR, BatonTable, Task
 from domains.selfcheck import proven_meter
 from domains.teams import GroupRows
 from domains.vcpu import Vcpu
+from hypervisor import local_state
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainState
@@ -32,15 +34,25 @@ from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, complete_parts, restore_domain, save_domain
 from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
 from toolstack.console import Console
-from toolstack.errors import CheckpointError, HostError
+from toolstack.errors import CheckpointError, HostError, MigrationError
 from toolstack.jobs import LOOK, Jobs, RunOverError
 from toolstack.link import Address
 from toolstack.link_events import LinkError
+from toolstack.mover import Mover
 from toolstack.node_agent import Agent, PairTraffic, make_bell
-from toolstack.node_setup import join_node, join_nodes, make_agent, process_rows, publish_ring, seat_processes
+from toolstack.node_setup import (
+    free_process,
+    join_node,
+    join_nodes,
+    make_agent,
+    process_rows,
+    publish_ring,
+    seat_processes,
+)
+from toolstack.orders import Order, Orders
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import DomainPlan, HostPlan
-from toolstack.report import DomainReport
+from toolstack.report import DomainReport, MigrationReport
 from toolstack.session import (
     build_domain,
     create_domains,
@@ -49,6 +61,7 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+from toolstack.timeline import Timeline
 
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
@@ -122,7 +135,9 @@ class Member:
                  number: int = 0, bell: int = -1) -> None:
         """`number` and `bell` are the node's and the writing end of its agent's pipe, on a host of several nodes."""
         memory = mmap.mmap(file, buffer_size(plan))
-        self.plan, self._me = plan, me
+        self.plan, self._me, self.file, self.memory = plan, me, file, memory
+        self.retired = False
+        """It takes no part in the run any more, which goes on."""
         self.output = Output()
         labels = {domain.domid: f"{domain.name} |" for domain in plan.domains} | {ActorIo.LOG: "(XEN)"}
         self.io = ActorIo(self.output, labels if keep.logs else None)
@@ -131,7 +146,6 @@ class Member:
         view, size = memoryview(memory), shape_of(plan).size
         self.hv: Hypervisor = make_hypervisor(plan, memory, self.io, boot=boot, trace_sink=sink)
         table = BatonTable(view[size:], process_rows(plan))
-        self.batons = table
         hv = self.hv
         groups = GroupRows(hv.groups, hv.domains, hv.vcpus)
         self.node = None
@@ -141,8 +155,9 @@ class Member:
                              lambda: bool(hv.host.outcome[0]))
             if me != HYPERVISOR:  # who owns the memory has to create the domains first
                 join_node(hv, self.node)
-        self.baton = Baton(table, me, file, lambda: bool(hv.host.outcome[0]), hv.vcpus.process,
+        self.baton = Baton(table, me, file, lambda: self.retired or bool(hv.host.outcome[0]), hv.vcpus.process,
                            groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node)
+        self.batons = table
 
     def _seat_domains(self) -> None:
         """Say of each domain which process runs it, and where."""
@@ -155,10 +170,16 @@ class Member:
             seat_processes(self.plan, self.node.number, self.batons)
             join_node(self.hv, self.node)
 
+    def domids_of(self, process: int) -> list[Domid]:
+        """The domains that a process runs, or ran when they ended."""
+        rows = ((Domid(domain.domid), self.hv.domains.vcpu_base[domain.domid]) for domain in self.plan.domains)
+        return [domid for domid, row in rows if self.hv.vcpus.process[row] == process]
+
     def _leave(self) -> None:
         """The run has ended: let everybody see that, and close the output."""
-        self.baton.wake_all()
-        if self.node is not None:
+        if not self.retired:
+            self.baton.wake_all()
+        if self.node is not None and not self.retired:
             self.node.ring()
         for domid in self.io.consoles:
             self.io.flush(domid)
@@ -174,18 +195,20 @@ class HypervisorActor(Member):
 
     def __init__(self, plan: HostPlan, keep: Keep = Keep(), saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
-        self._file = os.memfd_create(f"domus-{plan.name}")
-        os.ftruncate(self._file, size)
+        self.file = os.memfd_create(f"domus-{plan.name}")
+        os.ftruncate(self.file, size)
         self._saved, self._keep = saved, keep
         self._failure: CheckpointError | None = None
         try:
-            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self._file, traced=keep.trace)
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self.file, traced=keep.trace)
         except CheckpointError as error:  # who raised it here would be one of Ray's that died
             self._failure = error
             return
         self._bell = make_bell() if plan.nodes > 1 else (-1, -1)
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
+        super().__init__(plan, self.file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
         self._jobs = Jobs(self.hv.host)
+        self.orders = Orders(lambda: bool(self.hv.host.outcome[0]))
+        self._mover: Mover | None = None
         self._outside = Outside(self.hv, self._jobs, self._reach_all)
         if saved is None:
             create_domains(self.hv, plan)
@@ -198,11 +221,15 @@ class HypervisorActor(Member):
         """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
         if self._failure is not None:
             raise self._failure
-        return attachment(self._file, self._boot, 0, self._bell[1])
+        return attachment(self.file, self._boot, 0, self._bell[1])
 
     def listen(self, host: str, secret: bytes) -> Address:
         """On a host of several nodes: where this one listens to the others.  Raises HostError."""
         self.agent = make_agent(self, 0, self._bell[0], host, secret, self._node_lost)
+        self._mover = Mover(
+            self.hv, self.plan, self._jobs, self.agent, self.orders,
+            lambda domid: self.hv.vcpus.process[self.hv.domains.vcpu_base[domid]],
+            lambda: free_process(self.hv, self.plan, self.batons))
         return self.agent.address
 
     def join(self, addresses: Mapping[int, Address]) -> None:
@@ -218,14 +245,14 @@ class HypervisorActor(Member):
 
     def _node_lost(self, node: int) -> None:
         """In the agent's thread: all processes of a node are gone."""
-        for index, actor in enumerate(self.plan.actors):
-            if actor.node == node:
-                self._jobs.add(partial(self._bury_lost, index + 1, node))
+        for process in range(1, self.batons.rows):
+            if self.batons.node[process] == node:
+                self._jobs.add(partial(self._bury_lost, process, node))
 
     def _bury_lost(self, process: int, node: int) -> None:
-        for domid in self.plan.actors[process - 1].domids:
+        for domid in self.domids_of(process):
             if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-                self.hv.lose_node(Domid(domid))
+                self.hv.lose_node(domid)
         self._bury(process, f"its node is lost (number {node})")
 
     def traffic(self) -> dict[int, PairTraffic]:
@@ -243,12 +270,13 @@ class HypervisorActor(Member):
                 self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
                 start_domains(self.hv, self.plan)
-            keeper = Checkpointer(hv, self.plan, self._file, lambda: complete_parts(hv, self.plan, self.io, ask()),
+            keeper = Checkpointer(hv, self.plan, self.file, lambda: complete_parts(hv, self.plan, self.io, ask()),
                                   traced=self._keep.trace)
             keeper.begin(self._saved)
+            timeline = Timeline(hv.host, self.plan.timeline, keeper.now, keeper.take, self.migrate, hv.io.log)
             self._jobs.begin()
             with self._published():
-                outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, keeper.take).run()
+                outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, timeline.take).run()
             if self.agent is not None and self.agent.failure:
                 raise HostError(self.agent.failure)
             return outcome
@@ -273,7 +301,7 @@ class HypervisorActor(Member):
 
     def close(self) -> None:
         """Give the memory's file up, where the process goes on without it."""
-        os.close(self._file)
+        os.close(self.file)
 
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
@@ -296,11 +324,29 @@ class HypervisorActor(Member):
 
     def _reasons(self, process: int, reason: str) -> dict[Domid, str]:
         """Why each domain of a process that died crashes."""
-        actor = self.plan.actors[process - 1]
-        others = len(actor.domids) - 1
-        reason = reason or ("the domain's actor died" if not others else
-                            f"the domain's actor died ({actor.name}, with {others} other{'s'[:others > 1]})")
-        return {Domid(domid): reason for domid in actor.domids}
+        domids = self.domids_of(process)
+        others = len(domids) - 1
+        reason = reason or ("the domain's actor died" if others < 1 else f"the domain's actor died "
+                            f"({self.plan.actors[process - 1].name}, with {others} other{'s'[:others > 1]})")
+        return dict.fromkeys(domids, reason)
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `toolstack.outside.Running`."""
+        if self._mover is None:
+            raise MigrationError("the host lies on one node: nothing can move to another")
+        return self._mover.migrate(domid, node)
+
+    def migrations(self) -> list[MigrationReport]:
+        """The domains that have moved."""
+        return [] if self._mover is None else self._mover.done
+
+    def next_order(self) -> Order | None:
+        """What the runtime is to do; None when the run is over."""
+        return self.orders.next()
+
+    def answer(self, number: int, error: str = "") -> None:
+        """An order has been carried out, or `error` says why not."""
+        self.orders.answer(number, error)
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
@@ -325,21 +371,22 @@ class DomainActor(Member):
 
     def __init__(self, meter: BlockMeter | None = None) -> None:
         self.meter = proven_meter() if meter is None else meter
+        self._ended = threading.Event()
 
     def attach(self, plan: HostPlan, me: int, attachment: Attachment, keep: Keep = Keep(),
                parts: Mapping[int, DomainPart] | None = None) -> None:
         """Map the host's memory, and load the domains of actor number `me` - 1 of the plan, or restore them.
 
-        Raises ConfigError, HostError.
+        There is no such actor in the plan where domains move here.  Raises ConfigError, HostError.
         """
         try:
-            self._file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
+            self.file = os.open(attachment.path, os.O_RDWR | os.O_CLOEXEC)
             bell = os.open(attachment.bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC) if attachment.bell else -1
-            super().__init__(plan, self._file, me, attachment.boot, keep, number=attachment.node, bell=bell)
+            super().__init__(plan, self.file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
-        if max(domain.memory for domain in self._domains) <= _SMALL:
+        self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids] if me <= len(plan.actors) else []
+        if self._domains and max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()
         self._vcpus: dict[VcpuRow, Vcpu] = {}
         for domain in self._domains:
@@ -356,11 +403,45 @@ class DomainActor(Member):
         return {domain.domid: save_domain(self.hv, Domid(domain.domid), self._vcpus, self.io,
                                           self.pieces.get(domain.domid, [])) for domain in self._domains}
 
+    def release(self, domid: int) -> DomainPart:
+        """Give a domain away, which goes on in another process: what this one keeps of it.  All hold still.
+
+        A process that has no other ends, as after `retire`.
+        """
+        part = save_domain(self.hv, Domid(domid), self._vcpus, self.io, self.pieces.get(domid, []))
+        for row in vcpus_of(self.hv, Domid(domid)):
+            del self._vcpus[row]
+        local_state.forget_domain(self.hv, Domid(domid))
+        for kept in (self.io.consoles, self.io.details, self.pieces):
+            kept.pop(domid, None)
+        self._domains = [domain for domain in self._domains if domain.domid != domid]
+        if not self._domains:
+            self.retire()
+        return part
+
+    def adopt(self, domid: int, part: DomainPart) -> None:
+        """Go on with a domain that another process released, over the host's bytes of the same moment.
+
+        Raises HostError.
+        """
+        domain = self.plan.domain(domid)
+        pieces = self.pieces.setdefault(domid, [])
+        self._vcpus |= restore_domain(self.hv, domain, part, self.io, pieces, self.meter)
+        self._domains.append(domain)
+
+    def retire(self) -> None:
+        """Take no part in the run any more."""
+        self.retired = True
+        self.batons.pid[self._me] = 0
+        self.baton.wake(self._me)
+        self._ended.wait(_PATIENCE)
+
     def run(self) -> list[Result]:
         """Take turns until the run has ended."""
         try:
             Runner(self.hv, self._vcpus, self.baton, None, self._wait_until).run()
         finally:
+            self._ended.set()
             self._leave()
         self.hv.trace.finish()
         return [Result(self._report(domain), self.pieces.get(domain.domid, [])) for domain in self._domains]

@@ -54,7 +54,7 @@ class Checkpointer:
         """`Runner`'s `marked`: write a checkpoint, and go on.  A failure is told in the log, and ends nothing."""
         wanted, hv = self._plan.checkpoint, self._hv
         assert wanted is not None
-        now = self._now()
+        now = self.now()
         hv.host.mark[0] = (now // wanted.every_ns + 1) * wanted.every_ns
         domains = self._collect()
         if domains is None:
@@ -76,7 +76,8 @@ class Checkpointer:
             return
         hv.io.log(f"checkpoint at {now / 1e9:.6f} s: {path.name}, {facts.content / 2**20:.1f} MiB")
 
-    def _now(self) -> int:
+    def now(self) -> int:
+        """The time that the host has come to, in nanoseconds."""
         hv = self._hv
         if not hv.clock.virtual:
             return hv.clock.now()

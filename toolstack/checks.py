@@ -24,7 +24,7 @@ def problems(config: HostConfig, images: Images) -> list[Problem]:
     names = directory(config)
     return [
         *_names(config, names), *_domains(config, names, images), *_memory(config), *_hypercalls(config, images),
-        *_expect(config, names), *_ray(config), *_nodes(config),
+        *_expect(config, names), *_ray(config), *_nodes(config), *_timeline(config, names),
     ]  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def _nodes(config: HostConfig) -> Iterator[Problem]:
     """On several nodes not everything is possible yet."""
     wanted = {name: domain.placement.node for name, domain in config.domains.items()
               if domain.placement.node is not None}
-    nodes = config.placement.nodes or 1 + max(wanted.values(), default=0)
+    nodes = nodes_of(config)
     actors: dict[str, int] = {}
     for name, node in wanted.items():
         if node >= nodes:
@@ -76,6 +76,24 @@ def _nodes(config: HostConfig) -> Iterator[Problem]:
         yield Problem(("clock", "mode"), "expected virtual where domains are on several nodes, got host")
     if nodes > 1 and config.checkpoint is not None:
         yield Problem(("checkpoint",), "expected none where domains are on several nodes")
+
+
+def nodes_of(config: HostConfig) -> int:
+    """On how many nodes the host lies."""
+    asked = [domain.placement.node for domain in config.domains.values() if domain.placement.node is not None]
+    return config.placement.nodes or 1 + max((*asked, *(event.to for event in config.timeline)), default=0)
+
+
+def _timeline(config: HostConfig, names: Directory) -> Iterator[Problem]:
+    for index, event in enumerate(config.timeline):
+        if event.migrate not in names.by_name:
+            hint = f": it stands for {len(names.groups[event.migrate])} domains, of which one is named " \
+                   f"{names.groups[event.migrate][0].name!r}" if event.migrate in names.groups \
+                   else did_you_mean(event.migrate, names.names())
+            yield Problem(("timeline", index, "migrate"), f"unknown domain {event.migrate!r}{hint}")
+        if event.to >= nodes_of(config):
+            yield Problem(("timeline", index, "to"), f"expected a number below {nodes_of(config)}, which is what "
+                          f"placement.nodes says, got {event.to}")
 
 
 def _hypercalls(config: HostConfig, images: Images) -> Iterator[Problem]:

@@ -226,6 +226,15 @@ class DomainConfig(_Model):
     """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
 
 
+class TimelineConfig(_Model):
+    at: Duration
+    """When, in the host's time: `20ms`."""
+    migrate: Annotated[Text, Field(min_length=1)]
+    """The domain that moves to another node while it runs."""
+    to: Annotated[int, Field(ge=0, lt=MAX_NODES)]
+    """The number of the node that it moves to."""
+
+
 class ExpectConfig(_Model):
     exit: Exit = "poweroff"
     """How the domain must end.  A domain that may be `running` is not waited for."""
@@ -244,6 +253,8 @@ class HostConfig(_Model):
     """Take checkpoints, from which `launch.py --restore` goes on."""
     placement: PlacementConfig = PlacementConfig()
     """How domains are spread over Ray actors."""
+    timeline: Annotated[tuple[TimelineConfig, ...], Field(strict=False)] = ()
+    """What is done while the host runs.  Where the whole host is one process, nothing has to be."""
     ray: RayConfig = RayConfig()
     """The Ray that the run is on."""
     hypercalls: Annotated[tuple[FileName, ...], Field(strict=False)] = ()

@@ -89,3 +89,7 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     if not choices:
         return ""
     return f": expected one of {', '.join(choices)}" if len(choices) > 1 else f": expected {choices[0]}"
+
+
+class MigrationError(Exception):
+    """A domain was not moved, and goes on where it was, or has ended.  One line."""

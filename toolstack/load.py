@@ -24,6 +24,7 @@ from toolstack.plan import (
     DomainPlan,
     Expectation,
     HostPlan,
+    MigrationPlan,
     RayPlan,
 )
 from toolstack.references import Directory
@@ -75,7 +76,9 @@ class Configuration:
             pcpus=config.machine.pcpus or os.cpu_count() or 1,
             xen_version=config.machine.xen_version, hypercalls=tuple(map(self.images.path, config.hypercalls)),
             domains=tuple(domains), expect=expect, actors=_actors(config, names), checkpoint=self._checkpoint(),
-            ray=RayPlan(config.ray.address, config.ray.metrics, config.ray.logs),
+            ray=RayPlan(config.ray.address, config.ray.metrics, config.ray.logs), least_nodes=checks.nodes_of(config),
+            timeline=tuple(MigrationPlan(event.at, names.by_name[event.migrate].domid, event.to)
+                           for event in config.timeline),
         )  # fmt: skip
 
     def _checkpoint(self) -> CheckpointPlan | None:

@@ -15,6 +15,7 @@ from toolstack.config import (
     MachineConfig,
     PlacementConfig,
     RayConfig,
+    TimelineConfig,
 )
 from toolstack.errors import Problem, Where, describe, did_you_mean
 
@@ -66,7 +67,7 @@ def _keys(where: Where) -> list[str]:
     """The keys that the mapping at `where` may have."""
     models: dict[str, type[BaseModel]] = {
         "clock": ClockConfig, "machine": MachineConfig, "domains": DomainConfig, "expect": ExpectConfig,
-        "checkpoint": CheckpointConfig, "placement": PlacementConfig, "ray": RayConfig,
+        "checkpoint": CheckpointConfig, "placement": PlacementConfig, "ray": RayConfig, "timeline": TimelineConfig,
     }
     model = models.get(str(where[0]), HostConfig) if where else HostConfig
     if where[:1] == ("domains",) and "input" in where[2:]:

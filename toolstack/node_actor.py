@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Mapping
 
-from abi.types import Domid
 from domains.seat import HYPERVISOR
 from hypervisor.tables import DomainState
 from toolstack.actors import Attachment, Keep, Member, attachment, buffer_size
@@ -23,17 +22,17 @@ class NodeActor(Member):
     def __init__(self, plan: HostPlan, number: int, keep: Keep) -> None:
         size = buffer_size(plan)
         self._number = number
-        self._file = os.memfd_create(f"domus-{plan.name}-{number}")
-        os.ftruncate(self._file, size)
+        self.file = os.memfd_create(f"domus-{plan.name}-{number}")
+        os.ftruncate(self.file, size)
         self._boot = time.monotonic_ns()
         self._bell = make_bell()
-        super().__init__(plan, self._file, HYPERVISOR, self._boot, keep, number=number, bell=self._bell[1])
+        super().__init__(plan, self.file, HYPERVISOR, self._boot, keep, number=number, bell=self._bell[1])
         create_domains(self.hv, plan)
         self._seat_domains()
 
     def attachment(self) -> Attachment:
         """What domain actors of this node attach with."""
-        return attachment(self._file, self._boot, self._number, self._bell[1])
+        return attachment(self.file, self._boot, self._number, self._bell[1])
 
     def listen(self, host: str, secret: bytes) -> Address:
         """Where this node listens to the others.  Raises HostError."""
@@ -57,7 +56,7 @@ class NodeActor(Member):
 
     def lost(self, process: int) -> None:
         """A domain actor of this node died: see to it that nobody waits for it, until its domains are buried."""
-        domids = [Domid(domid) for domid in self.plan.actors[process - 1].domids]
+        domids = self.domids_of(process)
         while not self.hv.host.outcome[0] and any(self.hv.domains.state[domid] != DomainState.DEAD for domid in domids):
             self.baton.take_from_the_dead()
             time.sleep(LOOK)

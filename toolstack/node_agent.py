@@ -9,8 +9,9 @@ The first node ends the rounds, so at the end of each all teams' state comes to 
 """
 
 import os
+import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from domains.travel import Travellers
 from hypervisor.groups import GroupTable
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.place import PlaceTable
-from hypervisor.tables import DomainTable
+from hypervisor.tables import DomainTable, VcpuTable
 from state.replica import DeltaError
 from toolstack.link import Address, Endpoint
 from toolstack.link_events import LinkError, PeerLost, PeerLostError, Received
@@ -32,6 +33,7 @@ from toolstack.log import log
 from toolstack.node_losses import Losses
 from toolstack.node_members import Members
 from toolstack.node_messages import FIRST, Kind
+from toolstack.node_moves import Moves
 
 _LOOK = 0.05
 """Seconds after which the agent looks whether the run is to stop."""
@@ -51,16 +53,18 @@ class Agent:
     """The agent of node `number` of a host over `state`.
 
     `homes` says by domid on which node a domain lives; `bell` is the reading end of the pipe that processes ring.
+    `file` is the open file that the node's memory is, and `punch(offset, length)` gives some of that back.
     `lost(node)` is told on the first node of one that is gone.
     """
 
-    def __init__(self, state: HostState, number: int, homes: Sequence[int], batons: BatonTable, node: Node,
-                 baton: Baton, endpoint: Endpoint, bell: int,
-                 lost: Callable[[int], None] = lambda node: None) -> None:
+    def __init__(self, state: HostState, number: int, homes: list[int], batons: BatonTable, node: Node,
+                 baton: Baton, endpoint: Endpoint, bell: int, file: int,
+                 punch: Callable[[int, int], None], lost: Callable[[int], None] = lambda node: None) -> None:
         self._state, self._number, self._homes, self._processes = state, number, homes, batons.node
         self._node, self._baton, self._endpoint, self._lost = node, baton, endpoint, lost
         self._host, self._domains = state.table(HostTable), state.table(DomainTable)
         self._leader, self._place = state.table(GroupTable).leader, state.table(PlaceTable)
+        self._vcpus = state.table(VcpuTable)
         self._travellers = Travellers(state, number, homes)
         at = state.address(HostTable)
         self._host_row = state.arena.u8[at:at + HostTable.size(1)]
@@ -79,6 +83,7 @@ class Agent:
         self._members = Members(state, len(homes) - 1, baton)
         self._losses = Losses(number, baton, self._travellers, self._members, endpoint, self,
                               lambda domid: homes[domid] == number, self._end_teams)
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.handlers: dict[int, Callable[..., None]] = {
             Kind.BUILT: self._on_built, Kind.ROUND: self._on_round, Kind.BATON: self._on_baton,
             Kind.THROUGH: self._on_through, Kind.COLD: self._on_cold, Kind.LENT: self._on_lent,
@@ -89,6 +94,8 @@ class Agent:
             Kind.FORGET: lambda peer, *rest: self._losses.forget(*rest),
         }
         """By kind of message, what is done with it: the sender, and what follows the kind."""
+        self.moves = Moves(number, self._travellers, self, state.arena.u8, file, punch,
+                           lambda peer, message: endpoint.send(peer, message, bulk=True), self._place_domain)
         self.address: Address = endpoint.address
         endpoint.watch(bell)
         self._thread = threading.Thread(target=self._work, name=f"agent of node {number}", daemon=True)
@@ -128,6 +135,15 @@ class Agent:
         """What this node sent, by node."""
         return {peer: PairTraffic(self._batons.get(peer, 0), traffic.sent, traffic.sent_bytes)
                 for peer, traffic in self._endpoint.traffic.items()}
+
+    def peers(self) -> list[int]:
+        """See `node_moves.Owner`."""
+        return self._endpoint.peers
+
+    def do(self, job: Callable[[], None]) -> None:
+        """See `node_moves.Owner`."""
+        self._jobs.put(job)
+        self._node.ring()
 
     # -- the thread
 
@@ -177,6 +193,8 @@ class Agent:
     # -- what this node's processes want
 
     def _serve(self) -> None:
+        while not self._jobs.empty():
+            self._jobs.get()()
         for process, what, argument, owner in self._node.asked():
             self._fetch(process, what, argument, owner)
         if self._losses:
@@ -274,6 +292,7 @@ class Agent:
         self._answer(process)
 
     def _on_page(self, peer: int, process: int, owner: int, address: int) -> None:
+        self.moves.asked(owner, address)
         self.send(peer, Kind.CONTENT, process, owner, address, self._travellers.page(address))
 
     def _on_content(self, peer: int, process: int, owner: int, address: int, content: bytes) -> None:
@@ -321,8 +340,15 @@ class Agent:
         if event.peer == FIRST:
             self._fail(f"the first node is lost: {event.reason}")
         elif self._number == FIRST:
+            self.moves.lost(event.peer)
             self._losses.add(event.peer)
             self._lost(event.peer)
+
+    def _place_domain(self, domid: int, node: int, process: int) -> None:
+        self._processes[process] = node
+        first = self._domains.vcpu_base[domid]
+        for row in range(first, first + self._domains.vcpu_count[domid]):
+            self._vcpus.process[row] = process
 
 
 def make_bell() -> tuple[int, int]:

@@ -33,3 +33,19 @@ class Kind(IntEnum):
     """Your node has the latest state of a team that is nowhere: go on from there."""
     FORGET = 13
     """A node that is lost had borrowed something."""
+    MOVE_BEGIN = 14
+    """Of a domain that moves (`toolstack.node_moves`): copy its memory while it runs."""
+    MOVE_CLEAR = 15
+    MOVE_MEMORY = 16
+    MOVE_READY = 17
+    """Little is left to be copied."""
+    MOVE_GO = 18
+    """All stand still: let it go."""
+    MOVE_ARRIVE = 19
+    MOVE_ARRIVED = 20
+    MOVED = 21
+    """It lives on another node from now on."""
+    MOVE_OFF = 22
+    """It does not move after all."""
+    MOVE_BACK = 23
+    """The same, when it had been let go and where it was to go is lost."""

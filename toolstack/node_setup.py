@@ -15,6 +15,7 @@ from toolstack.link import Address, Endpoint
 from toolstack.link_events import LinkError
 from toolstack.node_agent import Agent
 from toolstack.plan import HostPlan
+from toolstack.session import scrubber
 
 if TYPE_CHECKING:
     from toolstack.actors import Member
@@ -26,6 +27,12 @@ _STORE = 0
 def process_rows(plan: HostPlan) -> int:
     """How many processes a host may have: the hypervisor's, those of the plan, one more for each domain that moves."""
     return 1 + len(plan.actors) + (len(plan.domains) if plan.nodes > 1 else 0)
+
+
+def free_process(hv: Hypervisor, plan: HostPlan, batons: BatonTable) -> int:
+    """A process that has no domain, and will be the one of a domain that moves."""
+    taken = set(hv.vcpus.process[1:])
+    return next(process for process in range(1 + len(plan.actors), batons.rows) if process not in taken)
 
 
 def seat_processes(plan: HostPlan, number: int, batons: BatonTable) -> None:
@@ -68,7 +75,8 @@ def make_agent(owner: "Member", number: int, bell: int, host: str, secret: bytes
         endpoint = Endpoint(number, host, secret)
     except LinkError as error:
         raise HostError(f"node {number} cannot listen to the others at {host}: {error}") from error
-    return Agent(hv.state, number, domain_homes(plan), owner.batons, owner.node, owner.baton, endpoint, bell, lost)
+    return Agent(hv.state, number, domain_homes(plan), owner.batons, owner.node, owner.baton, endpoint, bell,
+                 owner.file, scrubber(owner.memory), lost)
 
 
 def join_nodes(agent: Agent, addresses: Mapping[int, Address]) -> None:

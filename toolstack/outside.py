@@ -17,7 +17,9 @@ from hypervisor.hypervisor import Hypervisor
 from hypervisor.sched import PAUSES, SHUTDOWN_CODE_INVALID
 from hypervisor.tables import DomainState, GuestKind, RunState
 from hypervisor.xen_version import domain_handle
+from toolstack.errors import MigrationError
 from toolstack.jobs import Jobs
+from toolstack.report import MigrationReport
 
 Argument = int | bytes | bytearray
 """A register's value, or a buffer whose address is passed.  What is written to a bytearray comes back."""
@@ -70,6 +72,9 @@ class Running(Protocol):
     def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
         """Up to `most` domains from domid `first` on."""
 
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """Move a running domain to another node.  Raises `toolstack.errors.MigrationError`."""
+
 
 class Outside:
     """The outsiders' way in, in the process that the hypervisor is in."""
@@ -85,6 +90,10 @@ class Outside:
             return _hypercall(self._hv, number, arguments)
 
         return self._jobs.do(job)
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `Running`."""
+        raise MigrationError("the host lies on one node: nothing can move to another")
 
     def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
         """See `Running`."""

@@ -60,6 +60,15 @@ class CheckpointPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """A domain is to move to another node at a time of the host."""
+
+    at_ns: int
+    domid: int
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class ActorPlan:
     """One actor of the Ray runtime, which runs some of the domains."""
 
@@ -102,6 +111,9 @@ class HostPlan:
     ray: RayPlan = RayPlan()
     absent: tuple[DomainPlan, ...] = ()
     """Domains of the host that were not restored with the others: only their places are there."""
+    timeline: tuple[MigrationPlan, ...] = ()
+    least_nodes: int = 1
+    """On so many nodes the host lies, even if no domain begins on some of them."""
 
     def domain(self, domid: int) -> DomainPlan:
         """The domain with this number.  Raises StopIteration where it is not among `domains`."""
@@ -110,7 +122,7 @@ class HostPlan:
     @property
     def nodes(self) -> int:
         """On how many nodes the host lies; they are numbered from 0."""
-        return 1 + max((actor.node for actor in self.actors), default=0)
+        return max(self.least_nodes, 1 + max((actor.node for actor in self.actors), default=0))
 
     def names(self) -> list[str]:
         """The domains' names in order of domid."""

@@ -12,6 +12,7 @@ from ray.exceptions import RayTaskError
 from toolstack.jobs import RunOverError
 from toolstack.outside import Argument, DomainInfo, Reply
 from toolstack.ray_names import NAMESPACE, hypervisor_name
+from toolstack.report import MigrationReport
 
 
 class RemoteHost:
@@ -32,6 +33,11 @@ class RemoteHost:
         """See `Running`."""
         found: list[DomainInfo] = self._call("domain_getinfo", first, most)
         return found
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `Running`."""
+        report: MigrationReport = self._call("migrate", domid, node)
+        return report
 
     def _call(self, method: str, *arguments: object) -> Any:
         try:

@@ -23,10 +23,12 @@ from hypervisor.trace import run_digest
 from toolstack.actors import Attachment, DomainActor, HypervisorActor, Keep, Result
 from toolstack.checkpoint_parts import DomainPart, console_lines
 from toolstack.errors import ConfigError, HostError
+from toolstack.orders import Order
 from toolstack.plan import ActorPlan, DomainPlan, HostPlan
 from toolstack.ray_cluster import cluster
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
 from toolstack.ray_nodes import RayNodes
+from toolstack.ray_orders import RayOrders
 from toolstack.ray_outside import RemoteHost
 from toolstack.report import DomainReport, RunReport
 from toolstack.report import Outcome as RunOutcome
@@ -76,6 +78,13 @@ class _Session:
         self._nodes: Any = None
         self._actors: list[Any] = []
         """In the order of the plan's; the hypervisor knows each by its index and 1 more."""
+        self._moved: dict[int, Any] = {}
+        """Actors that were made for domains that move, by process."""
+        self._node_of = {process: planned.node for process, planned in enumerate(plan.actors, 1)}
+        self._runs: dict[Any, int] = {}
+        """By reference to its run, the process."""
+        self._retired: set[Any] = set()
+        self._attachments: list[Attachment] = []
         self._outputs: dict[Any, Any] = {}
         self._timed_out = False
 
@@ -91,7 +100,8 @@ class _Session:
             self._write_trace(digest)
         return RunReport(self._plan.name, outcome, reports, digest, time.perf_counter() - started,
                          max((report.virtual_time_ns for report in reports.values()), default=0), "ray",
-                         self._plan.clock.mode, self._plan.seed, links=self._nodes.traffic())
+                         self._plan.clock.mode, self._plan.seed, links=self._nodes.traffic(),
+                         migrations=self._get(self._hypervisor.migrations.remote()) if self._plan.nodes > 1 else [])
 
     def _start(self) -> None:
         plan = self._plan
@@ -104,7 +114,7 @@ class _Session:
         window = _AT_ONCE * (os.cpu_count() or 1)
         for planned in plan.actors[:window]:
             self._begin(planned)
-        attachments = self._nodes.join(self._hypervisor, self._get)
+        attachments = self._attachments = self._nodes.join(self._hypervisor, self._get)
         attaching: dict[Any, int] = {}
         begun = loaded = 0
         while loaded < len(plan.domains):
@@ -148,10 +158,13 @@ class _Session:
 
     def _follow(self) -> RunOutcome:
         """Let the domains run; show what they print until all have ended."""
-        runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
+        runs = self._runs
         self._nodes.run()
-        for actor in (self._hypervisor, *self._nodes.outputs(), *self._actors):
+        for actor in (self._hypervisor, *self._nodes.outputs()):
             self._outputs[actor.lines.remote()] = actor
+        for process, actor in enumerate(self._actors, 1):
+            self._take_part(process, actor)
+        orders = RayOrders(self._hypervisor, self._make, self._begin_moved, self._actor_of)
         hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
@@ -159,7 +172,7 @@ class _Session:
         if options.timeout is not None:
             deadline = time.monotonic() + options.timeout
         while runs or self._outputs or ended is None:
-            pending = [*runs, *self._outputs] + ([hypervisor] if ended is None else [])
+            pending = [*runs, *self._outputs] + ([hypervisor, *orders.pending()] if ended is None else [])
             ready, _ = ray.wait(pending, num_returns=1, timeout=_TICK)
             if ready:  # with many actors, one at a time would look at all of them for each
                 ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
@@ -168,12 +181,12 @@ class _Session:
                     self._show(reference)
                 elif reference in runs:
                     self._finished(reference, runs.pop(reference))
-                else:
+                elif not orders.ready(reference):
                     ended = self._ended(reference)
             for number in self._nodes.look():
-                for index, planned in enumerate(self._plan.actors):
-                    if planned.node == number:
-                        ray.kill(self._actors[index])
+                for process, node in self._node_of.items():
+                    if node == number:
+                        ray.kill(self._actor_of(process))
             now = time.monotonic()
             if deadline is not None and now > deadline:
                 self._timed_out, deadline = True, None
@@ -194,6 +207,8 @@ class _Session:
         except RayActorError:
             return  # its run says so, too
         if lines is None:
+            if actor in self._retired:
+                ray.kill(actor)
             return
         self._outputs[actor.lines.remote()] = actor
         for domid, text in lines:
@@ -203,15 +218,40 @@ class _Session:
                 self._consoles[domid].append(text)
                 self._sink.console_line(self._names[domid], text)
 
-    def _finished(self, reference: Any, index: int) -> None:
+    def _actor_of(self, process: int) -> Any:
+        """Raises KeyError."""
+        return self._moved[process] if process > len(self._actors) else self._actors[process - 1]
+
+    def _take_part(self, process: int, actor: Any) -> None:
+        self._runs[actor.run.remote()] = process
+        self._outputs[actor.lines.remote()] = actor
+
+    def _make(self, order: Order) -> tuple[Any, Any]:
+        """An actor for a domain that moves; what to wait for until it is there."""
+        name = domain_name(self._plan.name, f"{self._names[order.domid]}@node-{order.node}")
+        actor = self._actor(DomainActor)
+        try:
+            made = actor.options(name=name, **self._nodes.options(order.node)).remote()
+        except ValueError:  # it was there before, and that actor is still ending
+            made = actor.options(name=f"{name}.{order.number}", **self._nodes.options(order.node)).remote()
+        self._node_of[order.process] = order.node
+        return made, made.attach.remote(self._plan, order.process, self._attachments[order.node], self._keep, None)
+
+    def _begin_moved(self, process: int, actor: Any) -> None:
+        self._moved[process] = actor
+        self._take_part(process, actor)
+
+    def _finished(self, reference: Any, process: int) -> None:
         try:
             results: list[Result] = self._get(reference)
         except HostError as error:
             if not isinstance(error.__cause__, RayActorError):
                 raise
-            self._hypervisor.lost.remote(index + 1)
-            self._nodes.lost(index + 1, self._plan.actors[index].node)
+            self._hypervisor.lost.remote(process)
+            self._nodes.lost(process, self._node_of[process])
             return
+        if not results:
+            self._retired.add(self._actor_of(process))
         self._results |= {result.report.domid: result for result in results}
 
     def _ended(self, reference: Any) -> Outcome:
@@ -242,7 +282,7 @@ class _Session:
     def close(self) -> None:
         """Leave no actor behind."""
         nodes = [] if self._nodes is None else self._nodes.outputs()
-        for actor in (*self._actors, *nodes, self._hypervisor):
+        for actor in (*self._actors, *self._moved.values(), *nodes, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
 

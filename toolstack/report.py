@@ -59,6 +59,25 @@ class LinkReport:
 
 
 @dataclass
+class MigrationReport:
+    """A domain that moved from one node to another while it ran."""
+
+    domain: str
+    source: int
+    target: int
+    virtual_time_ns: int
+    """When it moved: the system time that the host had reached."""
+    down_ns: int
+    """Host time for which it, and all others, stood still."""
+    passes: int
+    """How often its memory was looked through while it ran."""
+    copied_bytes: int
+    """Bytes of memory that went over meanwhile."""
+    rest_bytes: int
+    """Bytes of memory that went over while it stood still."""
+
+
+@dataclass
 class RunReport:
     """The whole host."""
 
@@ -76,6 +95,8 @@ class RunReport:
     error: str | None = None
     links: list[LinkReport] = field(default_factory=list)
     """By pair of nodes; empty on a host of one node."""
+    migrations: list[MigrationReport] = field(default_factory=list)
+    """Domains that moved, in order of time."""
 
     def to_json(self, failures: Sequence[str] = ()) -> dict[str, Any]:
         """The report as plain data; `failures` is what `toolstack.expect.failures` found."""

@@ -1,0 +1,155 @@
+"""Moves running domains from node to node, in the hypervisor's process: what is done in which order.
+
+Copying, and what goes over the links, is the agents' (`toolstack.node_moves`); the domain's vCPUs go from one actor to
+a new one.  All stand still between the two, so no guest sees anything of it but, where time is the host's, a pause.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from abi.types import Domid
+from hypervisor.hypervisor import Hypervisor
+from hypervisor.place import PlaceTable
+from hypervisor.tables import DomainState
+from toolstack.errors import MigrationError
+from toolstack.jobs import LOOK, Jobs, RunOverError
+from toolstack.node_agent import Agent
+from toolstack.node_moves import Wait
+from toolstack.orders import OrderError, Orders, Work
+from toolstack.plan import HostPlan
+from toolstack.report import MigrationReport
+
+_ENDED = (DomainState.FREE, DomainState.SHUTDOWN, DomainState.DEAD)
+_MIB = 1 << 20
+_PATIENCE = 2.0
+"""Seconds that what a lost node had sent before may still be on its way from another one."""
+
+_LONGEST = 30.0
+"""Seconds for what is left to be done when a node is lost; if that is over, others are lost, too."""
+
+
+@dataclass
+class _Switch:
+    """What came of the attempt, which must not raise in the run's own thread."""
+
+    down_ns: int = 0
+    error: str = ""
+
+
+class Mover:
+    """The moves of a host, one after the other.
+
+    `process_of(domid)` is the process that runs a domain, and `free()` one that nobody is yet.
+    """
+
+    def __init__(self, hv: Hypervisor, plan: HostPlan, jobs: Jobs, agent: Agent, orders: Orders,
+                 process_of: Callable[[Domid], int], free: Callable[[], int]) -> None:
+        self._hv, self._plan, self._jobs, self._agent, self._orders = hv, plan, jobs, agent, orders
+        self._process_of, self._free = process_of, free
+        self._place, self._lock = hv.state.table(PlaceTable), threading.Lock()
+        self.done: list[MigrationReport] = []
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """Move a running domain, and wait until it has moved.  Raises MigrationError, RunOverError.
+
+        To be called by any thread but the run's own.
+        """
+        with self._lock:
+            name = self._check(domid, node)
+            source = self._place.home[domid]
+            process, old = self._free(), self._process_of(Domid(domid))
+            try:
+                self._orders.give(Work.MAKE, process, node=node, domid=domid)
+            except OrderError as error:
+                raise MigrationError(f"{name} cannot move to node {node}: {error}") from None
+            report = self._move(Domid(domid), name, Wait(domid, source, node), old, process)
+            self.done.append(report)
+        self._hv.io.log(f"{name} has moved from node {source} to node {node}: {report.copied_bytes / _MIB:.1f} MiB "
+                        f"copied in {report.passes} pass{'es'[:2 * (report.passes != 1)]}, "
+                        f"{report.rest_bytes / _MIB:.1f} MiB while it stood still for {report.down_ns / 1e6:.0f} ms")
+        return report
+
+    def _check(self, domid: int, node: int) -> str:
+        """The domain's name."""
+        names = {domain.domid: domain.name for domain in self._plan.domains}
+        name = names.get(domid)
+        if name is None:
+            raise MigrationError(f"there is no domain {domid}")
+        if not 0 <= node < self._plan.nodes:
+            raise MigrationError(f"{name} cannot move to node {node}: the host has {self._plan.nodes} nodes, from 0")
+        if node and node not in self._agent.peers():
+            raise MigrationError(f"{name} cannot move to node {node}, which is lost")
+        if self._hv.domains.state[domid] in _ENDED:
+            raise MigrationError(f"{name} has ended")
+        if self._place.home[domid] == node:
+            raise MigrationError(f"{name} is on node {node} already")
+        return name
+
+    def _move(self, domid: Domid, name: str, wait: Wait, old: int, new: int) -> MigrationReport:
+        moves = self._agent.moves
+        moves.begin(wait)
+        try:
+            while not wait.ready.wait(LOOK):
+                if self._hv.host.outcome[0]:
+                    raise RunOverError("the run is over")
+            switch = self._jobs.do(lambda: self._switch(domid, name, wait, old, new))
+        except RunOverError:
+            moves.give_up(wait)
+            raise
+        if switch.error:
+            self._orders.give(Work.END, new)
+            raise MigrationError(switch.error)
+        return MigrationReport(name, wait.source, wait.target, self._now, switch.down_ns, wait.copied.passes,
+                               wait.copied.bytes, wait.rest)
+
+    def _switch(self, domid: Domid, name: str, wait: Wait, old: int, new: int) -> _Switch:
+        """In the run's thread, when all stand still."""
+        moves, hv = self._agent.moves, self._hv
+        started = time.perf_counter_ns()
+        self._now = max(hv.vcpus.local_time)
+        if wait.lost is not None or hv.domains.state[domid] in _ENDED or self._process_of(domid) != old:
+            moves.give_up(wait)
+            return _Switch(error=f"{name} has ended before it had moved" if wait.lost is None else
+                           f"{name} cannot move to node {wait.target}: node {wait.lost} is lost")
+        try:
+            self._orders.give(Work.RELEASE, old, domid=domid)
+        except (OrderError, RunOverError) as error:
+            moves.give_up(wait)
+            return _Switch(error=f"{name} cannot move: {error}")
+        leader = hv.groups.table.leader
+        moves.go(wait, [each.domid for each in self._plan.domains if leader[each.domid] == leader[domid]])
+        wait.arrived.wait()
+        if wait.lost is not None and (error := self._without(domid, name, wait, old)):
+            return _Switch(error=error)
+        try:
+            self._orders.give(Work.ADOPT, new, domid=domid)
+        except (OrderError, RunOverError) as error:  # its memory is there, and nobody to run it
+            moves.settle(wait, new)
+            hv.crash(domid, f"it could not go on on node {wait.target}: {error}")
+            return _Switch(error=f"{name} could not go on on node {wait.target}: {error}")
+        moves.settle(wait, new)
+        hv.rounds.look_round()
+        return _Switch(time.perf_counter_ns() - started)
+
+    def _without(self, domid: Domid, name: str, wait: Wait, old: int) -> str:
+        """One of the two nodes is lost.  Empty where the domain has arrived nevertheless."""
+        moves = self._agent.moves
+        deadline = time.monotonic() + _PATIENCE
+        while not wait.there and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        if wait.there:
+            return ""
+        if wait.lost == wait.source:
+            moves.without_source(wait)
+            wait.arrived.wait(_LONGEST)
+            return f"{name} was lost with node {wait.source}, which it was about to leave"
+        moves.back(wait)
+        wait.arrived.wait(_LONGEST)
+        moves.give_up(wait)
+        try:
+            self._orders.give(Work.ADOPT, old, domid=domid)
+        except (OrderError, RunOverError) as error:
+            return f"{name} is lost: {error}"
+        return f"{name} stays on node {wait.source}: node {wait.target} is lost"
