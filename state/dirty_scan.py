@@ -4,7 +4,7 @@ The engine's stores leave no mark anywhere, and asking the kernel for one would 
 memory at its full speed: 64 MiB take about 20 ms (`python -m experiments.checkpoint_cost`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy
@@ -56,18 +56,16 @@ class DirtyScan:
 
     def scan(self) -> list[Range]:
         """What is other than at the last scan; at the first, what is not zero.  Ascending, and joined."""
+        return _joined(found for found in self.scan_on())
+
+    def scan_on(self) -> Iterator[Range]:
+        """The same bit by bit, in no order: who sends it can do that while the rest is looked through."""
         data = self._data()
-        changed = [*self._changed_edges(data)]
+        yield from self._changed_edges(data)
         for first, count, at in self._runs:
             for start in range(0, count, _BATCH):
-                changed += self._changed_pages(first + start, min(_BATCH, count - start), at + start, data)
-        joined: list[Range] = []
-        for offset, length in sorted(changed):
-            if joined and sum(joined[-1]) == offset:
-                joined[-1] = joined[-1][0], joined[-1][1] + length
-            else:
-                joined.append((offset, length))
-        return joined
+                yield from _joined(
+                    self._changed_pages(first + start, min(_BATCH, count - start), at + start, data))
 
     def _data(self) -> Any:
         """Which pages of the memory are no holes."""
@@ -103,3 +101,13 @@ class DirtyScan:
         copy[indices] = now[indices]
         kept[indices] = True
         return [((first + index) * PAGE_SIZE, PAGE_SIZE) for index in indices.tolist()]
+
+
+def _joined(changed: Iterable[Range]) -> list[Range]:
+    joined: list[Range] = []
+    for offset, length in sorted(changed):
+        if joined and sum(joined[-1]) == offset:
+            joined[-1] = joined[-1][0], joined[-1][1] + length
+        else:
+            joined.append((offset, length))
+    return joined

@@ -11,9 +11,10 @@ with the tables that it had at home, and from the next round on it lives there. 
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 from abi.types import PAGE_SIZE
@@ -24,8 +25,6 @@ from toolstack.link_events import LinkError, PeerLostError
 from toolstack.node_messages import FIRST, Kind
 
 Range = tuple[int, int]
-PIECE = 1 << 20
-"""Bytes of memory in one message."""
 LITTLE = 1 << 20
 """What is left when copying while the domain runs ends."""
 PASSES = 8
@@ -212,16 +211,14 @@ class Moves:
 
     def _send_changes(self, domid: int, leaving: Leaving, more: set[int]) -> int:
         """Send what has changed since the last time, and these pages; how many bytes that was."""
-        total = 0
-        changed = leaving.scan.scan()
-        known = {page for offset, length in changed for page in range(offset, offset + length, PAGE_SIZE)}
-        for offset, length in (*changed, *((page, PAGE_SIZE) for page in sorted(more - known))):
-            for at in range(offset, offset + length, PIECE):
-                if leaving.given_up:
-                    return total
-                data = bytes(self._memory[at:min(at + PIECE, offset + length)])
-                self._send_bulk(leaving.target, (Kind.MOVE_MEMORY, domid, at, data))
-                total += len(data)
+        total, more = 0, set(more)
+        for offset, length in chain(leaving.scan.scan_on(), _left(more)):
+            if leaving.given_up:
+                break
+            more.difference_update(range(offset, offset + length, PAGE_SIZE))
+            data = bytes(self._memory[offset:offset + length])
+            self._send_bulk(leaving.target, (Kind.MOVE_MEMORY, domid, offset, data))
+            total += length
         leaving.copied.bytes += total
         return total
 
@@ -319,3 +316,9 @@ class Moves:
             self._owner.handlers[kind](node, *rest)
         else:
             self._owner.send(node, kind, *rest)
+
+
+def _left(pages: set[int]) -> Iterator[Range]:
+    """What is left in `pages` when the first is asked for."""
+    for page in sorted(pages):
+        yield page, PAGE_SIZE

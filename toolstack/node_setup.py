@@ -25,8 +25,9 @@ _STORE = 0
 
 
 def process_rows(plan: HostPlan) -> int:
-    """How many processes a host may have: the hypervisor's, those of the plan, one more for each domain that moves."""
-    return 1 + len(plan.actors) + (len(plan.domains) if plan.nodes > 1 else 0)
+    """How many processes a host may have: the hypervisor's, those of the plan, one for each domain that has moved,
+    and one that is about to take one."""
+    return 1 + len(plan.actors) + (1 + len(plan.domains) if plan.nodes > 1 else 0)
 
 
 def free_process(hv: Hypervisor, plan: HostPlan, batons: BatonTable) -> int:

@@ -29,6 +29,10 @@ class RayOrders:
         """References to wait for, beside others."""
         return [*([] if self._next is None else [self._next]), *self._making, *self._waiting]
 
+    def busy(self) -> set[Any]:
+        """Actors of which something is being waited for."""
+        return {self._actor_of(order.process) for order in self._waiting.values()}
+
     def ready(self, reference: Any) -> bool:
         """See to a reference that is ready; False where it is none of these."""
         if reference == self._next:

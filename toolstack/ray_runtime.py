@@ -84,6 +84,8 @@ class _Session:
         self._runs: dict[Any, int] = {}
         """By reference to its run, the process."""
         self._retired: set[Any] = set()
+        self._silent: set[Any] = set()
+        """Actors that take part no more, and that print nothing more."""
         self._attachments: list[Attachment] = []
         self._outputs: dict[Any, Any] = {}
         self._timed_out = False
@@ -183,6 +185,9 @@ class _Session:
                     self._finished(reference, runs.pop(reference))
                 elif not orders.ready(reference):
                     ended = self._ended(reference)
+            for actor in (self._retired & self._silent) - orders.busy():
+                self._retired.discard(actor)
+                ray.kill(actor)
             for number in self._nodes.look():
                 for process, node in self._node_of.items():
                     if node == number:
@@ -207,8 +212,7 @@ class _Session:
         except RayActorError:
             return  # its run says so, too
         if lines is None:
-            if actor in self._retired:
-                ray.kill(actor)
+            self._silent.add(actor)
             return
         self._outputs[actor.lines.remote()] = actor
         for domid, text in lines:
