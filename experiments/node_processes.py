@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -19,9 +19,11 @@ from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Keep
+from toolstack.jobs import RunOverError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.orders import Order, Work
+from toolstack.outside import Argument, DomainInfo, Reply
 from toolstack.plan import HostPlan
 from toolstack.report import LinkReport, MigrationReport, RunReport
 from toolstack.runtime import RunOptions, Sink
@@ -174,6 +176,36 @@ class Session:
             actor.kill()
 
 
+class ProcessHost:
+    """Implements `toolstack.outside.Running` by calls to the hypervisor's process."""
+
+    def __init__(self, hypervisor: ProcessActor) -> None:
+        self._hypervisor = hypervisor
+
+    def hypercall(self, number: int, arguments: Sequence[Argument]) -> Reply:
+        """See `Running`."""
+        plain = [given if isinstance(given, int) else (bytes(given), isinstance(given, bytearray))
+                 for given in arguments]
+        reply: Reply = self._call("hypercall", number, plain)
+        return reply
+
+    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
+        """See `Running`."""
+        found: list[DomainInfo] = self._call("domain_getinfo", first, most)
+        return found
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `Running`."""
+        report: MigrationReport = self._call("migrate", domid, node)
+        return report
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return self._hypervisor.call(method, *arguments).result()
+        except ProcessLookupError:
+            raise RunOverError("the host's process is gone") from None
+
+
 def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """See `toolstack.runtime.Runtime`; consoles are shown at the end."""
     started = time.perf_counter()
@@ -182,6 +214,7 @@ def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     migrations: list[MigrationReport] = []
     try:
         session.start()
+        options.started(ProcessHost(session.nodes[0]))
         outcome = session.finish(options.timeout or 300)
         reports = {}
         for found in (*session.results, *session.moved_results.values()):
