@@ -56,16 +56,23 @@ class DirtyScan:
 
     def scan(self) -> list[Range]:
         """What is other than at the last scan; at the first, what is not zero.  Ascending, and joined."""
-        return _joined(found for found in self.scan_on())
+        return _joined((offset, len(data)) for offset, data in self.changes())
 
-    def scan_on(self) -> Iterator[Range]:
-        """The same bit by bit, in no order: who sends it can do that while the rest is looked through."""
-        data = self._data()
-        yield from self._changed_edges(data)
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        """The same bit by bit, in no order, each with what is there, which is also what the next scan compares with.
+
+        Who looks into the memory himself, where somebody writes to it meanwhile, sees something else, perhaps, and is
+        not told when that becomes again what it was.
+        """
+        there = self._data()
+        for offset, length in self._changed_edges(there):
+            yield offset, self._edges[offset, length]
         for first, count, at in self._runs:
             for start in range(0, count, _BATCH):
-                yield from _joined(
-                    self._changed_pages(first + start, min(_BATCH, count - start), at + start, data))
+                pages = self._changed_pages(first + start, min(_BATCH, count - start), at + start, there)
+                for offset, length in _joined(pages):
+                    row = at + offset // PAGE_SIZE - first
+                    yield offset, self._copy[row:row + length // PAGE_SIZE].tobytes()
 
     def _data(self) -> Any:
         """Which pages of the memory are no holes."""

@@ -212,15 +212,19 @@ class Moves:
     def _send_changes(self, domid: int, leaving: Leaving, more: set[int]) -> int:
         """Send what has changed since the last time, and these pages; how many bytes that was."""
         total, more = 0, set(more)
-        for offset, length in chain(leaving.scan.scan_on(), _left(more)):
+        for offset, data in chain(leaving.scan.changes(), self._pages(more)):
             if leaving.given_up:
                 break
-            more.difference_update(range(offset, offset + length, PAGE_SIZE))
-            data = bytes(self._memory[offset:offset + length])
+            more.difference_update(range(offset, offset + len(data), PAGE_SIZE))
             self._send_bulk(leaving.target, (Kind.MOVE_MEMORY, domid, offset, data))
-            total += length
+            total += len(data)
         leaving.copied.bytes += total
         return total
+
+    def _pages(self, pages: set[int]) -> Iterator[tuple[int, bytes]]:
+        """What is in those that are left in `pages` when the first is asked for."""
+        for page in sorted(pages):
+            yield page, bytes(self._memory[page:page + PAGE_SIZE])
 
     def _on_go(self, peer: int, domid: int, group: list[int], parcels: Any) -> None:
         travellers, leaving = self._travellers, self._leaving[domid]
@@ -316,9 +320,3 @@ class Moves:
             self._owner.handlers[kind](node, *rest)
         else:
             self._owner.send(node, kind, *rest)
-
-
-def _left(pages: set[int]) -> Iterator[Range]:
-    """What is left in `pages` when the first is asked for."""
-    for page in sorted(pages):
-        yield page, PAGE_SIZE

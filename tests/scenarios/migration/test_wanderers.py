@@ -1,7 +1,7 @@
 """Domains that move from node to node all the time do what they do where nothing moves."""
 
 import pytest
-from crowd import Nodes, wander
+from moving import Nodes, wander
 
 from toolstack import local
 from toolstack.testing import Host
