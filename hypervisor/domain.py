@@ -100,5 +100,5 @@ def start_domain(hv: Hypervisor, domid: Domid) -> None:
     hv.domains.state[domid] = DomainState.RUNNING
     hv.host.alive[0] += hv.domains.awaited[domid]
     hv.sched.up(row)
-    hv.arm_typing(domid)
+    hv.consoles.arm_typing(domid)
     assert hv.vcpus.runstate[row] == RunState.RUNNABLE

@@ -16,7 +16,7 @@ from hypervisor.hypervisor import Hypervisor
 def save_domain(hv: Hypervisor, domid: Domid) -> dict[str, Any]:
     """What this process keeps of a domain, between two turns, for msgpack."""
     assert not hv.to_destroy, "saved within a turn"
-    ring, typed = hv.rings.get(domid), hv.typed.get(domid)
+    ring, typed = hv.consoles.rings.get(domid), hv.consoles.typed.get(domid)
     return {
         "trace": hv.trace.save(domid), "line": hv.console_lines.save(domid),
         "unimplemented": hv.unimplemented.save(domid), "typed": None if typed is None else typed.save(),
@@ -31,10 +31,10 @@ def restore_domain(hv: Hypervisor, domid: Domid, saved: Mapping[str, Any]) -> No
     hv.console_lines.restore(domid, saved["line"])
     hv.unimplemented.restore(domid, saved["unimplemented"])
     if saved["typed"] is not None:
-        hv.typed[domid].restore(saved["typed"])
+        hv.consoles.typed[domid].restore(saved["typed"])
     if saved["ring"] is not None:
         page, reported = saved["ring"]
-        hv.open_ring(domid, page).reported = reported
+        hv.consoles.open_ring(domid, page).reported = reported
     for name, kept in saved["keepers"].items():
         hv.keepers[name].restore(domid, kept)
 

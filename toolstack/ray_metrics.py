@@ -5,7 +5,7 @@ The hypervisor's actor publishes for all, so a hypercall or a hand-over costs no
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ray.util.metrics import Counter, Gauge
@@ -40,8 +40,14 @@ class Publisher:
         self._counters = {column: Counter(name, text, keys) for column, (name, text) in COUNTERS.items()}
         self._mips = Gauge("domus_mips", "Million instructions a second of host time, estimated from domus_work_bytes",
                            keys)
-        self._given = Counter("domus_hand_overs", "Times that a process gave the baton to another", ("host", "actor"))
+        self._given = Counter("domus_hand_overs", "Times that a domain's process gave the baton to another",
+                              ("host", "domain", "actor"))
         self._tags = {domain.domid: {"host": plan.name, "domain": domain.name} for domain in plan.domains}
+        names = {domain.domid: domain.name for domain in plan.domains}
+        self._processes = [self._process("hypervisor", []), *(
+            self._process(actor.name, [names[domid] for domid in actor.domids if domid in names])
+            for actor in plan.actors)]
+        """The tags of each process's hand-overs."""
         self._rows = {domain.domid: vcpus_of(hv, Domid(domain.domid)) for domain in plan.domains}
         self._seen: dict[tuple[str, int], int] = {}
         self._running: set[int] = set()
@@ -63,11 +69,14 @@ class Publisher:
             if worked or domid in self._running:  # once more for who has stopped: nothing
                 self._mips.set(worked / INSTRUCTION / seconds / 1e6, self._tags[domid])
             (self._running.add if worked else self._running.discard)(domid)
-        names = ["hypervisor", *(actor.name for actor in self._plan.actors)]
-        for process, name in enumerate(names):
+        for process, tags in enumerate(self._processes):
             delta = self._grown("hand_overs", process, self._batons.given[process])
             if delta:
-                self._given.inc(delta, {"host": self._plan.name, "actor": name})
+                self._given.inc(delta, tags)
+
+    def _process(self, name: str, domains: Sequence[str]) -> dict[str, str]:
+        """A process has one baton for all of its domains: where they are several, no single one hands it over."""
+        return {"host": self._plan.name, "domain": domains[0] if len(domains) == 1 else "", "actor": name}
 
     def _grown(self, column: str, row: int, value: int) -> int:
         key = column, row

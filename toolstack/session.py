@@ -85,7 +85,7 @@ def make_hypervisor(plan: HostPlan, memory: mmap.mmap, io: HostIo, *, boot: int 
     hv = Hypervisor(HostState(memoryview(memory)[:shape.size], shape), make_clock(plan, boot), version,
                     wallclock_base(plan.clock.epoch_ns, 0), io, rows=rows, scrub=scrubber(memory),
                     trace_sink=trace_sink)
-    hv.typed = {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
+    hv.consoles.typed |= {Domid(domain.domid): TypedInput(domain.input) for domain in plan.domains if domain.input}
     Store(hv, {Domid(domain.domid): Introduced(domain.name, domain.memory, domain.vcpus)
                for domain in (*plan.domains, *plan.absent)})
     return hv
@@ -136,7 +136,7 @@ def domain_report(hv: Hypervisor, domain: DomainPlan, console: list[str], detail
     domid, table = Domid(domain.domid), hv.vcpus
     rows = vcpus_of(hv, domid)
     ended = bool(hv.domains.released[domid])
-    typed = hv.typed.get(domid)
+    typed = hv.consoles.typed.get(domid)
     return DomainReport(
         domain.name, domid, exit_name(hv.domains.shutdown_code[domid]) if ended else "running", details,
         None if ended else waiting(hv, domid), None if typed is None else typed.unfinished(),

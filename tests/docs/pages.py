@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ELSEWHERE = frozenset((".git", ".venv", "build", "__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache",
-                       ".ruff_cache", ".import_linter_cache"))
+ELSEWHERE = frozenset((".git", ".venv", "build", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache",
+                       ".import_linter_cache"))
 ANY = "..."
 _FENCE = re.compile(r"```(\w*)\s*")
 _NOTE = re.compile(r"<!-- (file|exit status|order|not run): (.*) -->")
@@ -128,12 +128,13 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(ROOT, folder, ignore=lambda _, names: ELSEWHERE.intersection(names), dirs_exist_ok=True)
+        shutil.copytree(ROOT, folder, ignore=_left_out, dirs_exist_ok=True)
         programs = Path(sys.executable).parent
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+        # With Python's caches, or every command would compile all that it imports anew.
+        kept = {name: value for name, value in os.environ.items()
+                if not name.startswith(("PYTEST", "COV_", "PYTHONDONTWRITEBYTECODE"))}
         self._environment = kept | {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb", "COLUMNS": "100",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "DOMUS_CACHE": os.environ.get("DOMUS_CACHE") or str(ROOT / "build" / "guests"),
         }  # fmt: skip
 
@@ -149,6 +150,11 @@ class Reader:
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                               timeout=_LIMIT)
         return done.returncode, done.stdout.rstrip("\n").split("\n") if done.stdout.strip() else []
+
+
+def _left_out(_folder: str, names: list[str]) -> set[str]:
+    """Also what another process is about to rename to a `.pyc`."""
+    return {name for name in names if name in ELSEWHERE or ".pyc." in name}
 
 
 def normal(line: str) -> str:

@@ -28,6 +28,8 @@ _FRONT = load_fast_path()
 assert _FRONT is not None, "without it these tests would compare nothing"
 METERS = {32: (BlockMeter(),), 64: (BlockMeter(), BlockMeter(_FRONT))}
 """By width of the guest: without the native front, and with it."""
+SYSCALL, SYSCALL32 = 2, 7
+"""Kinds of callbacks."""
 _LAYOUT = """
 .pushsection .note.Xen, "a", @note
 .long 4, 4, 9
@@ -68,6 +70,46 @@ _MACROS = {64: """
     mov \\value, %r15
     mov %r15, out + 8 * \\index(%rip)
 .endm
+.macro iret_to address, selector, stack, how=0
+    pushq $0xe02b
+    pushq $\\stack
+    pushq $0x202
+    pushq $\\selector
+    lea \\address(%rip), %rax
+    push %rax
+    pushq $\\how
+    pushq $0x11                     # R11, RCX and RAX, where it is no system call that is returned from
+    pushq $0x12
+    pushq $0x13
+    hypercall 23
+.endm
+.macro prepare_user kind
+    lea table(%rip), %rdi
+    hypercall 0
+    lea callback(%rip), %rsi
+    xor %edi, %edi
+    hypercall 30                    # callback_op register
+    mov $0xe02b, %edi
+    lea kernel_stack_end(%rip), %rsi
+    hypercall 3                     # stack_switch
+    lea operation(%rip), %rdi
+    mov parameters(%rip), %rax
+    mov %rax, 8(%rdi)
+    mov $1, %esi
+    xor %edx, %edx
+    mov $0x7ff0, %r10d
+    hypercall 26                    # mmuext_op NEW_USER_BASEPTR
+.pushsection .text.user, "ax", @progbits
+.align 8
+callback: .word \\kind, 1
+    .long 0
+    .quad entry
+operation: .quad 15, 0, 0
+kernel_stack: .fill 512, 1, 0
+.align 16
+kernel_stack_end:
+.popsection
+.endm
 """, 32: """
 .macro hypercall number
     mov $\\number, %eax
@@ -86,6 +128,13 @@ out: .fill 0x800, 1, 0
 parameters: .fill 0x780, 1, 0
 zero: .quad 0
 .org 0x4000
+"""
+"""What sources may use, beside labels `out`, `parameters` and `zero`.
+
+`iret_to`: go on at a label, with a selector, a stack and the flags of HYPERVISOR_iret.
+`prepare_user`: what a kernel does before its first user runs.  Traps come as `table` says, system calls of a kind of
+callback to `entry`, both on a stack that ends at `kernel_stack_end`; the user's page tables are the kernel's, whose cr3
+is to be the first parameter.  RAX is what `mmuext_op` returned.
 """
 
 

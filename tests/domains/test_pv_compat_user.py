@@ -1,37 +1,13 @@
 """A 32-bit program under a 64-bit PV kernel: its system calls, by SYSCALL and by an interrupt, and its faults."""
 
 import pytest
-from pv_guest import run
+from pv_guest import SYSCALL32, run
 
 USER_CS32, USER_SS = 0xE023, 0xE02B
 SOURCE = """
 _start:
-    lea table(%rip), %rdi
-    hypercall 0
-    lea callback(%rip), %rsi
-    xor %edi, %edi
-    hypercall 30                    # callback_op register: syscall32
-    mov $0xe02b, %edi
-    lea kernel_stack_end(%rip), %rsi
-    hypercall 3                     # stack_switch
-    lea operation(%rip), %rdi
-    mov parameters(%rip), %rax
-    mov %rax, 8(%rdi)
-    mov $1, %esi
-    xor %edx, %edx
-    mov $0x7ff0, %r10d
-    hypercall 26                    # mmuext_op NEW_USER_BASEPTR
-    pushq $0xe02b
-    pushq $0x107000
-    pushq $0x202
-    pushq $0xe023
-    lea user(%rip), %rax
-    push %rax
-    pushq ${how}
-    pushq $0x11
-    pushq $0x12
-    pushq $0x13
-    hypercall 23
+    prepare_user {kind}
+    iret_to user, 0xe023, 0x107000, {how}
 .code32
 user:
     {program}
@@ -60,10 +36,6 @@ said:
     out %rbx, 11
     end
 .align 8
-callback: .word 7, 1
-    .long 0
-    .quad entry
-operation: .quad 15, 0, 0
 table:
     .byte 0x80, 3
     .word 0xe033
@@ -74,9 +46,6 @@ table:
     .long 0
     .quad undefined
     .quad 0, 0
-kernel_stack: .fill 512, 1, 0
-.align 16
-kernel_stack_end:
 """
 
 
@@ -85,10 +54,15 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("guests")
 
 
+def tried(folder, program, how="0"):
+    source = SOURCE.format(kind=SYSCALL32, program=program, how=how)
+    return run(source, folder, parameters=lambda built: [built.start.cr3])
+
+
 @pytest.mark.parametrize("how", ["0", "0x100"])
 @pytest.mark.parametrize(("program", "way"), [("mov $0x77, %ebx; syscall", 1), ("mov $0x77, %ebx; int $0x80", 2)])
 def test_its_system_calls_enter_the_kernel_behind_themselves(folder, program, way, how):
-    guest = run(SOURCE.format(program=program, how=how), folder, parameters=lambda built: [built.start.cr3])
+    guest = tried(folder, program, how)
     out = guest.out
     assert guest.reason == 0, guest.detail
     assert out[8] == way
@@ -99,5 +73,5 @@ def test_its_system_calls_enter_the_kernel_behind_themselves(folder, program, wa
 
 @pytest.mark.parametrize("program", ["sysenter", "ud2"])
 def test_what_such_a_processor_does_not_have_there_is_undefined(folder, program):
-    out = run(SOURCE.format(program=program, how="0"), folder, parameters=lambda built: [built.start.cr3]).out
+    out = tried(folder, program).out
     assert (out[8], out[2], out[3] & 0xFFFF) == (3, out[9], USER_CS32)

@@ -285,17 +285,7 @@ FAILSAFE = """
     lea callback(%rip), %rsi
     xor %edi, %edi
     hypercall 30
-    pushq $0xe02b
-    pushq $0x106000
-    pushq $0x202
-    pushq ${selector}
-    lea after(%rip), %rax
-    push %rax
-    pushq $0
-    pushq $0x11
-    pushq $0x12
-    pushq $0x13
-    hypercall 23
+    iret_to after, {selector}, 0x106000
 after:
     end
 failsafe:

@@ -1,5 +1,5 @@
 import pytest
-from pv_guest import OUT, TEXT, run
+from pv_guest import OUT, SYSCALL, TEXT, run
 
 CRASH, POWEROFF = 3, 0
 KERNEL_CS, SS = 0xE033, 0xE02B
@@ -159,33 +159,9 @@ def test_a_forced_prefix_before_anything_but_cpuid_is_undefined(folder):
 
 USER = """
 _start:
-    lea table(%rip), %rdi
-    hypercall 0
-    lea callback(%rip), %rsi
-    xor %edi, %edi
-    hypercall 30                    # callback_op register: syscall
-    mov $0xe02b, %edi
-    lea kernel_stack_end(%rip), %rsi
-    hypercall 3                     # stack_switch
-    lea operation(%rip), %rdi
-    mov parameters(%rip), %rax
-    mov %rax, 8(%rdi)
-    mov $1, %esi
-    xor %edx, %edx
-    mov $0x7ff0, %r10d
-    hypercall 26                    # mmuext_op NEW_USER_BASEPTR
+    prepare_user {kind}
     out %rax, 20
-    pushq $0xe02b
-    pushq $0x107000
-    pushq $0x202
-    pushq $0xe033
-    lea user(%rip), %rax
-    push %rax
-    pushq $0
-    pushq $0x11
-    pushq $0x12
-    pushq $0x13
-    hypercall 23
+    iret_to user, 0xe033, 0x107000
 user:
     out %rax, 21
     out %rcx, 22
@@ -219,24 +195,17 @@ gp:
     end
 .align 8
 frame: .quad 0x77, 1, 2, 0, 0, 0xe033, 0x202, 0x107000, 0xe02b
-callback: .word 2, 1
-    .long 0
-    .quad entry
-operation: .quad 15, 0, 0
 table:
     .byte 13, 0
     .word 0xe033
     .long 0
     .quad gp
     .quad 0, 0
-kernel_stack: .fill 512, 1, 0
-.align 16
-kernel_stack_end:
 """
 
 
 def test_a_system_call_of_a_user_enters_the_kernel_and_iret_goes_back(folder):
-    guest = run(USER, folder, parameters=lambda built: [built.start.cr3])
+    guest = run(USER.format(kind=SYSCALL), folder, parameters=lambda built: [built.start.cr3])
     out = guest.out
     assert out[20:24] == (0, 0x13, 0x11, 0x12), guest.detail
     back, stack_end = out[24], out[26]

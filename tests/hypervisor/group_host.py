@@ -69,7 +69,7 @@ class GroupHost:
                 return operation()
             except Apart as apart:
                 self.hv.groups.wish(VcpuRow(domid), apart.other)
-                self.hv.vcpus.due[domid] = self.hv._later()
+                self.hv.vcpus.due[domid] = self.hv.later()
                 self.round()
         raise AssertionError("never in one group")
 

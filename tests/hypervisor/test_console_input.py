@@ -45,7 +45,7 @@ class Guest:
         self.io = Io()
         self.hv = hv = Hypervisor(HostState(memoryview(mmap(-1, shape.size)), shape), VirtualClock(10**9),
                                   XenVersion("4.17"), Wallclock(0, 0), self.io)
-        hv.typed = {1: TypedInput(steps)}
+        hv.consoles.typed = {1: TypedInput(steps)}
         hv.format()
         create_host_seat(hv)
         create_domain(hv, DomainSpec(1, GuestKind.PVH, 1024, 1, 1))
@@ -154,4 +154,4 @@ def test_a_domain_that_shut_down_is_not_typed_to_and_what_it_printed_last_counts
     guest.hv.sched.shutdown(1, 0)
     guest.hv.reap()
     assert guest.io.printed == b"bye"
-    assert guest.hv.typed[1].unfinished() == "input[1] has typed 0 of 1 bytes"
+    assert guest.hv.consoles.typed[1].unfinished() == "input[1] has typed 0 of 1 bytes"

@@ -52,7 +52,7 @@ def test_two_who_map_pages_of_a_third_are_in_one_group_with_it_even_when_it_is_d
     host.hv.sched.shutdown(B, 3)
     host.hv.reap()
     host.round()
-    host.hv.groups.loosen(A, host.hv._later())
+    host.hv.groups.loosen(A, host.hv.later())
     host.round()
     assert host.hv.domains.state[B] == DomainState.DEAD
     assert host.hv.groups.together(A, C), "both still have pages of the dead one"

@@ -9,7 +9,6 @@ from tree import ROOT, files, modules
 LONGEST = 300
 LONG_FOR_A_REASON = {
     "domains/vcpu.py": "what a slice does, on the hottest path: its steps share the state that they keep at hand",
-    "hypervisor/hypervisor.py": "where all state machines are made and wired to each other, a line or two for each",
     "hypervisor/sched.py": "one state machine, of which every method changes the same few columns",
     "domains/baton.py": "every change of the teams' words and states is here, so that one sees what may happen at once",
     "toolstack/actors.py": "the actors of one protocol, which is read from one to the other",

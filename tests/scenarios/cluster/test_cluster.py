@@ -141,6 +141,7 @@ def test_prometheus_gets_what_every_domain_does(seen):
         assert set(found) == domains, name
         assert all(value > 0 for value in found.values()), name
     assert set(values(seen.metrics, "ray_domus_mips", "domain")) == domains
-    given = values(seen.metrics, "ray_domus_hand_overs_total", "actor")
-    assert set(given) == {"ping", "pong"}, "the others share with nobody of another process"
-    assert all(value > 0 for value in given.values())
+    for label in ("domain", "actor"):
+        given = values(seen.metrics, "ray_domus_hand_overs_total", label)
+        assert set(given) == {"ping", "pong"}, "the others share with nobody of another process"
+        assert all(value > 0 for value in given.values())

@@ -76,6 +76,6 @@ def test_typing_takes_the_time_that_it_is_told_to(grub):
 
 
 def test_a_prompt_that_never_comes_is_told(grub, host):
-    domain, report = grub({"expect": "login: ", "send": "root\n"}, timeout=3)
+    domain, report = grub({"expect": "login: ", "send": "root\n"}, timeout=1)
     assert (report.outcome, domain.report.input) == ("timeout", "input[0] waits for 'login: '")
     assert "grub: expected all of its input to be typed, but input[0] waits for 'login: '" in host.failures

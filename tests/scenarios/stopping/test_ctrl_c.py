@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
+ON_RAY = 4
+"""So many tests here want a run on Ray."""
 CONFIG = """
 domains:
   spin: {kernel: abuse/spin, memory: 16MiB, count: 2}
@@ -57,18 +59,39 @@ def shared_memory(pids):
     return {Path(name) for name in found if not name.endswith("(deleted)")}
 
 
-def launch(tmp_path, runtime):
-    """A run that has come to its first console lines, in a process group of its own, as a shell makes it."""
-    (tmp_path / "spin.yaml").write_text(CONFIG)
-    command = [sys.executable, "launch.py", str(tmp_path / "spin.yaml"), "--runtime", runtime]
-    run = subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           start_new_session=True)
+def launch(folder, runtime):
+    """A run, in a process group of its own, as a shell makes it."""
+    (folder / "spin.yaml").write_text(CONFIG)
+    command = [sys.executable, "launch.py", str(folder / "spin.yaml"), "--runtime", runtime]
+    return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            start_new_session=True)
+
+
+def busy(run):
+    """The run, when it has come to its first console lines."""
     printed = []
     for line in run.stdout:
         printed.append(line)
         if sum("this vCPU is busy" in line for line in printed) == 2:
             return run
     raise AssertionError("".join(printed))
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """Gives busy runs by runtime.  Those on Ray start together, for they wait more than they work."""
+    started = {runtime: [] for runtime in ("local", "ray")}
+
+    def take(runtime):
+        if not started[runtime]:
+            count = ON_RAY if runtime == "ray" else 1
+            started[runtime] = [launch(tmp_path_factory.mktemp("run"), runtime) for _ in range(count)]
+        return busy(started[runtime].pop())
+
+    yield take
+    for run in (*started["local"], *started["ray"]):  # where not all tests are chosen
+        run.terminate()
+        run.communicate(timeout=30)
 
 
 def ended(pids, patience=10.0):
@@ -82,8 +105,8 @@ def ended(pids, patience=10.0):
 @pytest.mark.parametrize("runtime", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 @pytest.mark.parametrize(("number", "to_group"),
                          [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)])
-def test_a_signal_ends_the_run_and_leaves_nothing(tmp_path, runtime, number, to_group):
-    run = launch(tmp_path, runtime)
+def test_a_signal_ends_the_run_and_leaves_nothing(launched, runtime, number, to_group):
+    run = launched(runtime)
     pids = family(run.pid)
     memory = shared_memory(pids)
     (os.killpg if to_group else os.kill)(run.pid, number)
@@ -96,8 +119,8 @@ def test_a_signal_ends_the_run_and_leaves_nothing(tmp_path, runtime, number, to_
 
 
 @pytest.mark.parametrize("runtime", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_even_a_killed_run_leaves_nothing_of_ours(tmp_path, runtime):
-    run = launch(tmp_path, runtime)
+def test_even_a_killed_run_leaves_nothing_of_ours(launched, runtime):
+    run = launched(runtime)
     pids = family(run.pid)
     rays = {pid for pid in pids if b"Agent" in Path(f"/proc/{pid}/cmdline").read_bytes()}  # it forgets these
     memory = {path for path in shared_memory(pids) if "plasma" not in path.name}
@@ -111,8 +134,8 @@ def test_even_a_killed_run_leaves_nothing_of_ours(tmp_path, runtime):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_reader_that_goes_away_ends_the_run(tmp_path):
-    run = launch(tmp_path, "local")
+def test_a_reader_that_goes_away_ends_the_run(launched):
+    run = launched("local")
     run.stdout.close()
     run.send_signal(signal.SIGINT)
     assert run.wait(timeout=20) in (130, 141)
