@@ -16,7 +16,14 @@ from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from abi.xen import VCPU_INFO
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.domain_ranges import BY_DOMAIN, BY_FRAME, BY_VCPU, frame_runs
-from hypervisor.event_channel_fifo import CONTROL_SIZE, MOST_PAGES, FifoPortTable, FifoTables
+from hypervisor.event_channel_fifo import (
+    CONTROL_SIZE,
+    MOST_PAGES,
+    FifoDomainTable,
+    FifoPortTable,
+    FifoTables,
+    FifoVcpuTable,
+)
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable, PortSpaceTable
 from hypervisor.heap import HeapTable
 from hypervisor.host_state import HostState, StoreTable
@@ -69,6 +76,20 @@ class NodeRanges:
         end = first + self._domains.vcpu_count[domid]
         return (self._spaces.valid[domid], self._grants.maptrack_limit[domid], self._place.store_ring[domid],
                 self._fifo.domains.pages[domid], *self._fifo.vcpus.control[first:end], *self._vcpus.info[first:end])
+
+    def hot_words(self, domid: Domid) -> list[Range]:
+        """The bytes that `hot_size` reads."""
+        first, count = self._domains.vcpu_base[domid], self._domains.vcpu_count[domid]
+        return [*self._columns(PortSpaceTable, domid, 1, ("valid",)),
+                *self._columns(GrantDomainTable, domid, 1, ("maptrack_limit",)),
+                *self._columns(PlaceTable, domid, 1, ("store_ring",)),
+                *self._columns(FifoDomainTable, domid, 1, ("pages",)),
+                *self._columns(FifoVcpuTable, first, count, ("control",)),
+                *self._columns(VcpuTable, first, count, ("info",))]
+
+    def here(self, domid: Domid) -> list[Range]:
+        """The byte that says whether the cold part is here."""
+        return list(self._columns(PlaceTable, domid, 1, ("here",)))
 
     def hot(self, domid: Domid) -> list[Range]:
         """What travels with each baton, but for pages."""

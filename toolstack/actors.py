@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
+from domains.lanes import Lanes
 from domains.native import BlockMeter
 from domains.node import AskTable, Node
 from domains.runner import Outcome, Runner, vcpus_of
@@ -49,6 +50,7 @@ from toolstack.session import (
     shape_of,
     start_domains,
 )
+from toolstack.wire import LinkWire
 
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
@@ -338,6 +340,8 @@ class DomainActor(Member):
             super().__init__(plan, self._file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
+        if self.node is not None:
+            self.baton.use(Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire))
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids]
         if max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()

@@ -33,3 +33,5 @@ class Kind(IntEnum):
     """Your node has the latest state of a team that is nowhere: go on from there."""
     FORGET = 13
     """A node that is lost had borrowed something."""
+    LANE = 14
+    """A node's processes that run domains of a team listen, to be handed its baton straight (`domains.lanes`)."""
