@@ -280,7 +280,12 @@ class HypervisorActor(Member):
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
-            self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
+            self._jobs.do(lambda: self._bury(process), self._take_from_the_dead)
+
+    def _take_from_the_dead(self) -> None:
+        self.baton.take_from_the_dead()
+        if self.agent is not None:
+            self.agent.search()
 
     def _bury(self, process: int, reason: str = "") -> None:
         """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the

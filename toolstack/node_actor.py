@@ -60,6 +60,7 @@ class NodeActor(Member):
         domids = [Domid(domid) for domid in self.plan.actors[process - 1].domids]
         while not self.hv.host.outcome[0] and any(self.hv.domains.state[domid] != DomainState.DEAD for domid in domids):
             self.baton.take_from_the_dead()
+            self._agent.search()
             time.sleep(LOOK)
 
     def traffic(self) -> dict[int, PairTraffic]:

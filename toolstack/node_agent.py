@@ -20,7 +20,7 @@ from domains.baton import Baton
 from domains.node import Node, Wanted
 from domains.runner import Outcome
 from domains.seat import HYPERVISOR, BatonTable
-from domains.travel import Travellers
+from domains.travel import Parcel, Travellers
 from hypervisor.groups import GroupTable
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.place import PlaceTable
@@ -31,7 +31,7 @@ from toolstack.link_events import FrameError, LinkError, PeerLost, PeerLostError
 from toolstack.link_frames import decode
 from toolstack.log import log
 from toolstack.node_lanes import NodeLanes
-from toolstack.node_losses import Losses
+from toolstack.node_losses import NOBODY, Losses
 from toolstack.node_members import Members
 from toolstack.node_messages import FIRST, Kind
 
@@ -82,15 +82,16 @@ class Agent:
         self._asking: dict[int, int] = {}
         """By process, the node that it waits for."""
         self._members = Members(state, len(homes) - 1, baton)
-        self._losses = Losses(number, baton, self._travellers, self._members, endpoint, self,
-                              lambda domid: homes[domid] == number, self._end_teams)
         self.lanes = NodeLanes(state, number, batons, baton, self._travellers, self._members,
                                (endpoint.address[0], secret), self)
+        self._losses = Losses(number, baton, self._travellers, self._members, endpoint, self,
+                              lambda domid: homes[domid] == number, self._end_teams, self.lanes, self._host)
         self.handlers: dict[int, Callable[..., None]] = {
             Kind.BUILT: self._on_built, Kind.ROUND: self._on_round, Kind.BATON: self._on_baton,
             Kind.THROUGH: self._on_through, Kind.COLD: self._on_cold, Kind.LENT: self._on_lent,
             Kind.PAGE: self._on_page, Kind.CONTENT: self._on_content, Kind.STOP: self._on_stop,
             Kind.OVER: self._on_over, Kind.LANE: self.lanes.heard,
+            Kind.SEARCH: lambda peer: self._losses.searched(),
             Kind.WHERE: lambda peer, *rest: self._losses.asked(*rest), Kind.HERE: self._losses.heard,
             Kind.RECLAIM: lambda peer, *rest: self._losses.reclaim(*rest),
             Kind.FORGET: lambda peer, *rest: self._losses.forget(*rest),
@@ -139,6 +140,11 @@ class Agent:
             found[peer] = PairTraffic(self._batons.get(peer, 0) + direct.hand_overs, traffic.sent + direct.hand_overs,
                                       traffic.sent_bytes + direct.bytes, direct.hand_overs)
         return found
+
+    def search(self) -> None:
+        """A process of this node died: see to it that a baton that it may have had is found."""
+        self._losses.search()
+        self._node.ring()
 
     # -- the thread
 
@@ -202,7 +208,7 @@ class Agent:
             if peer not in self._endpoint.peers:  # it is lost: who is to have the baton is about to be dead
                 self._end_teams([team for team, _ in teams])
                 continue
-            parcels = self._travellers.collect(self._members.of(team for team, _ in teams), peer)
+            parcels = self._collect([team for team, _ in teams], peer)
             self._batons[peer] = self._batons.get(peer, 0) + len(teams)
             self.lanes.collected(peer, [team for team, _ in teams])
             self.send(peer, Kind.BATON, self._round, teams, parcels)
@@ -222,7 +228,15 @@ class Agent:
         if self._number == FIRST:
             self._baton.done(teams)
         else:
-            self.send(FIRST, Kind.THROUGH, teams, self._travellers.collect(self._members.of(teams), FIRST))
+            self.send(FIRST, Kind.THROUGH, teams, self._collect(teams, FIRST))
+
+    def _collect(self, teams: list[int], peer: int) -> list[Parcel]:
+        """What node `peer` lacks of teams whose batons are here."""
+        domids = self._members.of(teams)
+        for domid in domids:
+            if not self._travellers.holds(domid) and self._baton.dead():  # he had made the message, and not sent it
+                self._travellers.reclaim(domid, NOBODY)
+        return self._travellers.collect(domids, peer)
 
     def _fetch(self, process: int, what: Wanted, argument: int, owner: int) -> None:
         if what == Wanted.BATON:
@@ -285,6 +299,8 @@ class Agent:
     def _on_baton(self, peer: int, number: int, teams: Any, parcels: Any) -> None:
         if number > self._round and self._number != FIRST:
             self._early.append((peer, number, teams, parcels))
+        elif self._losses.closed(teams[0][0], number):
+            log.warning("baton", problem=f"one that was taken for lost came to node {self._number}")
         else:
             self._travellers.apply(parcels)
             self.lanes.applied()
@@ -350,6 +366,7 @@ class Agent:
     def _lose(self, event: PeerLost) -> None:
         if self._host.outcome[0]:
             return
+        self.lanes.lost(event.peer)
         for process, node in list(self._asking.items()):
             if node == event.peer:  # what it asks for is gone, and its domain is about to be
                 self._answer(process)

@@ -98,6 +98,15 @@ class NodeLanes:
         if made is not None and made.lane.topology == topology:
             made.lane.set_ready(peer, addresses)
 
+    def lost(self, node: int) -> None:
+        """A node is gone: no process is to send anything there."""
+        for made in self._lanes.values():
+            if 0 <= node < self._nodes:
+                made.lane.set_ready(node, {})
+        for team, peer in list(self._theirs):
+            if peer == node:
+                del self._theirs[team, peer]
+
     def round(self) -> None:
         """A round begins: lanes of teams that are not as they were are of no use."""
         self._look()

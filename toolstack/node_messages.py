@@ -32,6 +32,8 @@ class Kind(IntEnum):
     RECLAIM = 12
     """Your node has the latest state of a team that is nowhere: go on from there."""
     FORGET = 13
-    """A node that is lost had borrowed something."""
+    """A team is given up where it is: a node that is lost had borrowed something, or had its baton."""
     LANE = 14
     """A node's processes that run domains of a team listen, to be handed its baton straight (`domains.lanes`)."""
+    SEARCH = 15
+    """A process died, and may have had a team's baton that no table shows."""

@@ -6,6 +6,7 @@ A message is bytes; whoever sends is known by the number of its row in the baton
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from toolstack.link import Endpoint
@@ -50,11 +51,8 @@ class LinkWire:
 
     def send(self, process: int, message: bytes) -> None:
         """See `Wire`."""
-        try:
+        with suppress(PeerLostError):  # it is dead, and the nodes' agents will look for the baton
             self._endpoint.send(process, message)
-        except PeerLostError:
-            return  # it is dead, and the nodes' agents will look for the baton
-        self._endpoint.flush()
 
     def look(self, stop: Callable[[], int]) -> bytes | None:
         """See `Wire`."""
