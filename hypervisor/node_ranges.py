@@ -26,7 +26,7 @@ from hypervisor.event_channel_fifo import (
 )
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable, PortSpaceTable
 from hypervisor.heap import HeapTable
-from hypervisor.host_state import HostState, StoreTable
+from hypervisor.host_state import HostState, HostTable, StoreTable
 from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2mTable
 from hypervisor.place import PlaceTable
@@ -92,8 +92,9 @@ class NodeRanges:
         return list(self._columns(PlaceTable, domid, 1, ("here",)))
 
     def hot(self, domid: Domid) -> list[Range]:
-        """What travels with each baton, but for pages."""
-        return [*self._rows(domid, BY_DOMAIN - _COLD_BY_DOMAIN - _PARTLY, BY_VCPU - _COLD_BY_VCPU),
+        """What travels with each baton, but for pages: the horizon, too, which the only group may bring nearer."""
+        return [*self._columns(HostTable, 0, 1, ("horizon",)),
+                *self._rows(domid, BY_DOMAIN - _COLD_BY_DOMAIN - _PARTLY, BY_VCPU - _COLD_BY_VCPU),
                 *self._host_ports(domid),
                 *self._columns(EventChannelTable, domid * PORTS, self._spaces.valid[domid]),
                 *self._columns(FifoPortTable, domid * PORTS, self._spaces.valid[domid]),

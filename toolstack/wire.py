@@ -32,6 +32,8 @@ class LinkWire:
         self._endpoint.watch(reading)
         self.port = self._endpoint.address[1]
         self._look = Look(_LOOK if (os.cpu_count() or 1) > 1 else 0)
+        self._vain = False
+        """The last look was: one in vain is the end of a round, and says nothing of the next."""
         self._tried: set[int] = set()
 
     def reaches(self, process: int, address: Any) -> bool:
@@ -67,7 +69,9 @@ class LinkWire:
             if now - last > gap:
                 gap = now - last
             last = now
-        self._look.ended(message is not None or bool(stop()), gap)
+        found = message is not None or bool(stop())
+        self._look.ended(found or not self._vain, gap)
+        self._vain = not found
         return message
 
     def receive(self, seconds: float) -> bytes | None:
