@@ -40,8 +40,8 @@ def _row(thing):
     return thing._endpoint.node if isinstance(thing, LinkWire) else thing._me
 
 
-@pytest.mark.parametrize("first, second", [(0, 1), (1, 0), (1, 2), (2, 1)])
-@pytest.mark.parametrize("where, step, before", [
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0), (1, 2), (2, 1)])
+@pytest.mark.parametrize(("where", "step", "before"), [
     (Lanes, "collect", False), (LinkWire, "send", True), (LinkWire, "send", False),
     (Lanes, "take", True), (Lanes, "take", False), (Baton, "arrive", False)],
     ids=["collected", "about to send", "sent", "received", "written", "told"])

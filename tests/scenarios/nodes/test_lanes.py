@@ -33,18 +33,21 @@ def test_pairs_across_nodes(configs, second):
     assert found[2, 0] > 500
 
 
-@pytest.mark.parametrize("nodes", [(0, 0, 1), (0, 1, 1), (0, 1, 2), (1, 2, 1)])
-def test_one_group_of_several_processes(configs, nodes):
-    """Two pairs that are one group by a channel more: a client's."""
-    a, b, c = nodes
-    domains = {}
-    for role, peer, node, stem in (("ping", "pong", a, ""), ("pong", "ping", b, ""), ("ping", "pong", b, "x-"),
-                                   ("pong", "ping", c, "x-")):
-        line = f"role={role} peer=${{{stem}{peer}.domid}} rounds=500"
-        domains[f"{stem}{role}"] = {"kernel": "pingpong", "memory": "8MiB", "placement": {"node": node}, "cmdline": line}
-    found = from_data({"domains": domains}, configs).plan()
-    usual, spread = both(found)
+@pytest.mark.parametrize(("backend", "clients"), [
+    (0, (1, 1)), (0, (0, 1)), (0, (1, 2)), (1, (2, 2)), (1, (1, 2)), (2, (0, 1)), (1, (0, 2, 1, 2))])
+def test_one_group_of_several_processes(configs, backend, clients):
+    domains = {"backend": {"kernel": "star", "memory": "8MiB", "placement": {"node": backend},
+                           "cmdline": f"role=backend first=${{client0.domid}} count={len(clients)}"}}
+    for index, node in enumerate(clients):
+        domains[f"client{index}"] = {"kernel": "star", "memory": "8MiB", "placement": {"node": node},
+                                     "cmdline": "role=client peer=${backend.domid} requests=300"}
+    usual, spread = both(from_data({"domains": domains}, configs).plan())
+    assert {domain.exit for domain in spread.domains.values()} == {"poweroff"}
     assert spread.digest == usual.digest
+    often = [link for link in spread.links if link.hand_overs > 100]
+    assert len(often) >= 2
+    for link in often:
+        assert link.direct > 0.9 * link.hand_overs
 
 
 def test_pages_and_rows(configs):
