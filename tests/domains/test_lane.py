@@ -81,8 +81,8 @@ def test_only_what_changed_goes(pair: list[NodeWithLane]) -> None:
     lambda node: node.table.topology.__setitem__(0, 8),
     lambda node: setattr(node.lanes.wire, "links", False),
     lambda node: node.replicas[1].collect(1),
-], ids=["a word", "a byte", "a range", "forgotten", "peer has none", "taken down", "outgrown", "round", "topology", "teams",
-        "no link", "not here"])
+], ids=["a word", "a byte", "a range", "forgotten", "peer has none", "taken down", "outgrown", "round", "topology",
+        "teams", "no link", "not here"])
 def test_what_is_not_plain_is_the_agents(pair: list[NodeWithLane], spoil: object) -> None:
     first, second = pair
     spoil(first)  # type: ignore[operator]
