@@ -62,6 +62,7 @@ class Baton:
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
         self._looks = 0
+        self._processors = os.cpu_count() or 1
         self._lanes: Lanes | None = None
         self._bells: dict[tuple[int, int], int] = {}
         self._threads = threading.Lock()  # a lock of the file is the process's, not the thread's
@@ -100,12 +101,16 @@ class Baton:
     def _listen(self, lanes: Lanes, wire: Wire, nap: float) -> None:
         """Wait for a word, or for a baton by the links."""
         word, me = self._word, self._me
-        message = wire.look(lambda: word[me])
+        message = None
+        if self._state.tobytes().count(TeamState.RUNNING) < self._processors:
+            message = wire.look(lambda: word[me])
         if message is None and not word[me]:
             self._asleep[me] = Sleep.BELL
             if not word[me] and not self._ended():
                 message = wire.receive(nap)
             self._asleep[me] = Sleep.AWAKE
+        if wire.broken():
+            self._node.search()
         if message is not None and lanes.take(message):
             self.arrive([(self._team[me], me)])
 
@@ -133,6 +138,8 @@ class Baton:
             self._node.ring()
         else:
             lanes.wire.send(process, message)
+            if TeamState.THROUGH in self._state.tobytes():  # which the agent tells when nobody here runs
+                self._node.ring()
         if TeamState.WAITING in self._state.tobytes():
             with self._lock():
                 self._start_next()
@@ -208,7 +215,7 @@ class Baton:
                     state[team[process]], starter[team[process]] = TeamState.WAITING, process
                     if self._elsewhere(process):
                         state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
-            self._look[0] = len(waiting) < (os.cpu_count() or 1)
+            self._look[0] = len(waiting) < self._processors
             self._word[self._me] = 0
             mine = team[self._me]
             if mine in waiting and starter[mine] == self._me:  # no need to wake anybody for it

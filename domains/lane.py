@@ -136,7 +136,7 @@ class Lane:
 
     def ready(self, node: int) -> bool:
         """Whether that node has such a lane, too."""
-        return bool(self._q[_END + 2 * self.nodes + node])
+        return node < self.nodes and bool(self._q[_END + 2 * self.nodes + node])
 
     def set_ready(self, node: int, addresses: Mapping[int, Any]) -> None:
         """That node has one, and these are the addresses of its processes; none: it has no lane any more."""
@@ -144,7 +144,8 @@ class Lane:
         if addresses:
             found["addresses"].update(addresses)
             self._write_peers(found)
-        self._q[_END + 2 * self.nodes + node] = bool(addresses)
+        if 0 <= node < self.nodes:
+            self._q[_END + 2 * self.nodes + node] = bool(addresses)
 
     def _read_peers(self) -> Any:
         at = self._q[_PEERS]
@@ -166,6 +167,8 @@ class Lane:
 
     def sent(self, node: int) -> Sent:
         """All that went there."""
+        if node >= self.nodes:
+            return Sent(0, 0)
         return Sent(self._q[_END + node], self._q[_END + self.nodes + node])
 
     # -- the parts

@@ -41,6 +41,12 @@ class Wire(Protocol):
     def receive(self, seconds: float) -> bytes | None:
         """The next message, sleeping so long for it, or until the bell rings."""
 
+    def broken(self) -> bool:
+        """Whether a link has ended; told once."""
+
+    def close(self) -> None:
+        """End all links."""
+
 
 class Agency(Protocol):
     """A process's ways to its node's agent."""
@@ -73,6 +79,11 @@ class Lanes:
         if self._table.made[self._me] != self._made:
             self._look_again()
         return self.wire is not None
+
+    def close(self) -> None:
+        """The run is over."""
+        if self.wire is not None:
+            self.wire.close()
 
     def _look_again(self) -> None:
         """The agent has made a lane, or taken it down."""

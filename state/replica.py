@@ -95,6 +95,11 @@ class Replica:
         """The turn that it has, or the last that it had."""
         return self._standing.turn
 
+    @property
+    def nodes(self) -> set[int]:
+        """The nodes that have had the baton, as far as this one knows."""
+        return {self._node, *self._standing.seen}
+
     def keep_in(self, standing: Standing) -> None:
         """Keep the numbers in `standing` from now on."""
         copy_standing(self._standing, standing)

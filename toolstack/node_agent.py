@@ -242,6 +242,10 @@ class Agent:
         if what == Wanted.BATON:
             self._forwarded(process, argument)
             return
+        if what == Wanted.SEARCH:
+            self._losses.search()
+            self._node.answer(process)
+            return
         travellers = self._travellers
         here = travellers.has_cold(owner) if what == Wanted.COLD else travellers.has_page(owner, argument)
         if here or self._homes[owner] not in self._endpoint.peers:

@@ -21,7 +21,9 @@ from toolstack.node_members import Members
 from toolstack.node_messages import Kind
 
 _OFTEN = 4
-"""Hand-overs to one node, from which on a team gets a lane."""
+"""Hand-overs to one node, from which on a team gets its first lane.  Each time it has to be taken down, the next takes
+twice as many."""
+_SELDOM = 256
 _SPARE = 256
 """Cells more than there are that a lane has room for, and again as many as there are."""
 
@@ -57,9 +59,10 @@ class NodeLanes:
         self._number, self._table, self._baton = number, batons, baton
         self._travellers, self._members, self._settings, self._sends = travellers, members, settings, sends
         self._host, self._buffer = state.table(HostTable), state.arena.u8
-        self._nodes = 1 + max(batons.node)
         self._lanes: dict[int, Made] = {}
         self._counts: dict[tuple[int, int], int] = {}
+        self._often: dict[int, int] = {}
+        """By team, how many hand-overs to one node it takes to have a lane, the next time."""
         self._untold: set[int] = set()
         self._theirs: dict[tuple[int, int], tuple[int, dict[int, Any]]] = {}
         """By team and node, the topology of its lane there, and by process where it listens."""
@@ -77,8 +80,9 @@ class NodeLanes:
                 made.lane.remember(self._buffer)
             else:
                 count = self._counts[team, peer] = self._counts.get((team, peer), 0) + 1
-                if count >= _OFTEN:
-                    self._counts[team, peer] = -10 * _OFTEN
+                if count >= self._often.get(team, _OFTEN):
+                    self._counts[team, peer] = 0
+                    self._often[team] = min(2 * self._often.get(team, _OFTEN), _SELDOM)
                     self._make(team)
 
     def tell(self) -> None:
@@ -101,8 +105,7 @@ class NodeLanes:
     def lost(self, node: int) -> None:
         """A node is gone: no process is to send anything there."""
         for made in self._lanes.values():
-            if 0 <= node < self._nodes:
-                made.lane.set_ready(node, {})
+            made.lane.set_ready(node, {})
         for team, peer in list(self._theirs):
             if peer == node:
                 del self._theirs[team, peer]
@@ -112,10 +115,14 @@ class NodeLanes:
         self._look()
 
     def drop_all(self) -> None:
-        """Take all lanes down, with all batons here or elsewhere: the structure changes.  They come again."""
+        """Take all lanes down: the structure changes.  They come again.
+
+        For the agent's thread, or while it does nothing, and no baton is on its way between two processes.
+        """
         for team in list(self._lanes):
             self.drop(team)
         self._counts.clear()
+        self._often.clear()
 
     def drop(self, team: int) -> None:
         """Take a team's lane down, if it has one."""
@@ -131,7 +138,7 @@ class NodeLanes:
         for domid, cells in made.parts.items():
             self._travellers.hot(domid).replica.keep_in(OwnStanding())
             cells.keep_here()
-        for node in range(self._nodes):
+        for node in range(lane.nodes):
             sent, done = lane.sent(node), self._done.setdefault(node, Direct())
             done.hand_overs += sent.hand_overs
             done.bytes += sent.bytes
@@ -169,9 +176,10 @@ class NodeLanes:
         rows = self._rows(team)
         if not parts or not rows:
             return
+        nodes = set(self._table.node).union(*(self._travellers.hot(domid).replica.nodes for domid in parts))
         watched = [Watch(*found) for domid in parts for found in self._travellers.watched(domid)]
         try:
-            lane = Lane.make(self._number, team, self._nodes, self._host.topology[0],
+            lane = Lane.make(self._number, team, 1 + max(nodes), self._host.topology[0],
                              {domid: cells.room + _SPARE for domid, cells in parts.items()}, watched, self._settings)
         except OSError as error:
             log.warning("lane", problem=f"node {self._number} makes none: {error}")

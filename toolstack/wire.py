@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from toolstack.link import Endpoint
-from toolstack.link_events import LinkError, PeerLostError, Received
+from toolstack.link_events import LinkError, PeerLost, PeerLostError, Received
 from toolstack.link_look import Look
 
 _LOOK = 300e-6
@@ -28,8 +28,9 @@ class LinkWire:
             self._endpoint = Endpoint(me, host, secret, look=0)
         except LinkError as error:
             raise OSError(str(error)) from error
-        reading, self.bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._endpoint.watch(reading)
+        self._broken = False
+        self._reading, self.bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._endpoint.watch(self._reading)
         self.port = self._endpoint.address[1]
         self._look = Look(_LOOK if (os.cpu_count() or 1) > 1 else 0)
         self._vain = False
@@ -80,5 +81,17 @@ class LinkWire:
         while event is not None:
             if isinstance(event, Received):
                 return event.message if isinstance(event.message, bytes) else b""
+            self._broken |= isinstance(event, PeerLost)
             event = self._endpoint.receive(0) if self._endpoint.pending else None
         return None
+
+    def broken(self) -> bool:
+        """See `Wire`."""
+        broken, self._broken = self._broken, False
+        return broken
+
+    def close(self) -> None:
+        """See `Wire`."""
+        self._endpoint.close()
+        os.close(self._reading)
+        os.close(self.bell)

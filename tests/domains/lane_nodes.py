@@ -24,6 +24,11 @@ class OpenWire:
     def __init__(self, me: int, settings: object) -> None:
         self.port, self.bell, self.links = 1000 + me, 1, True
 
+    def send(self, process: int, message: bytes) -> None:
+        raise NotImplementedError
+
+    look = receive = broken = close = send  # type: ignore[assignment]
+
     def reaches(self, process: int, address: object) -> bool:
         return self.links
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 import pytest
 from test_lost_nodes import pair, plan, reports
@@ -9,6 +10,7 @@ from test_lost_processes import FOREVER, Nowhere
 
 from domains.baton import Baton
 from domains.lanes import Lanes
+from experiments import node_processes
 from experiments.node_processes import Session
 from toolstack import local
 from toolstack.runtime import RunOptions
@@ -63,3 +65,23 @@ def test_others_go_on(configs, monkeypatch, first, second, where, step, before):
             assert (found[name].exit, found[name].digest) == ("poweroff", usual.domains[name].digest)
     finally:
         session.close()
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2)])
+def test_a_link_that_breaks_with_a_baton_on_it(configs, monkeypatch, first, second):
+    """Nobody died: the baton is found, nothing is lost, and the agents carry it from then on."""
+    usual, sends = LinkWire.send, []
+
+    def breaking(self, process, message):
+        sends.append(None)
+        if len(sends) == _AFTER:
+            self._endpoint._link(process)._sock.shutdown(socket.SHUT_RDWR)
+        else:
+            usual(self, process, message)
+
+    monkeypatch.setattr(LinkWire, "send", breaking)
+    found = plan(configs, pair(1000, first, second))
+    wanted = local.run(found, RunOptions(timeout=60), Nowhere())
+    spread = node_processes.run(found, RunOptions(timeout=60), Nowhere())
+    assert spread.digest == wanted.digest
+    assert 0 < sum(link.direct for link in spread.links) < 600
