@@ -18,13 +18,14 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy
 
 from abi.types import VcpuRow
+from domains.lanes import Lanes, Wire
 from domains.node import OnlyNode, Surroundings
-from domains.seat import HYPERVISOR, BatonTable, Task, TeamState
+from domains.seat import HYPERVISOR, BatonTable, Sleep, Task, TeamState
 from domains.teams import teams_of
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
@@ -61,6 +62,9 @@ class Baton:
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
         self._looks = 0
+        self._processors = os.cpu_count() or 1
+        self._lanes: Lanes | None = None
+        self._bells: dict[tuple[int, int], int] = {}
         self._threads = threading.Lock()  # a lock of the file is the process's, not the thread's
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._addresses = [
@@ -69,11 +73,15 @@ class Baton:
         self._timeouts = [ctypes.byref(_Timespec(0, nap)) for nap in _NAPS]
         table.pid[me] = os.getpid()
 
+    def use(self, lanes: Lanes) -> None:
+        """Hand batons to other nodes, and take them from there, without the agents where that can be."""
+        self._lanes = lanes
+
     # -- waiting and giving
 
     def wait(self) -> Task:
         """See `Seat`."""
-        word, me = self._word, self._me
+        word, me, lanes = self._word, self._me, self._lanes
         for _ in range(self._looks):
             if word[me]:
                 return Task(word[me])
@@ -81,11 +89,30 @@ class Baton:
         while not word[me]:
             if self._ended():
                 return Task.NOTHING
-            self._asleep[me] = 1
-            self._syscall(_FUTEX, self._addresses[me], _WAIT, 0, self._timeouts[min(naps, 2)], None, 0)
-            self._asleep[me] = 0
+            if lanes is not None and lanes.open() and lanes.wire is not None:
+                self._listen(lanes, lanes.wire, _NAPS[min(naps, 2)] / 1e9)
+            else:
+                self._asleep[me] = Sleep.FUTEX
+                self._syscall(_FUTEX, self._addresses[me], _WAIT, 0, self._timeouts[min(naps, 2)], None, 0)
+                self._asleep[me] = Sleep.AWAKE
             naps += 1
         return Task.NOTHING if self._ended() else Task(word[me])
+
+    def _listen(self, lanes: Lanes, wire: Wire, nap: float) -> None:
+        """Wait for a word, or for a baton by the links."""
+        word, me = self._word, self._me
+        message = None
+        if self._state.tobytes().count(TeamState.RUNNING) < self._processors:
+            message = wire.look(lambda: word[me])
+        if message is None and not word[me]:
+            self._asleep[me] = Sleep.BELL
+            if not word[me] and not self._ended():
+                message = wire.receive(nap)
+            self._asleep[me] = Sleep.AWAKE
+        if wire.broken():
+            self._node.search()
+        if message is not None and lanes.take(message):
+            self.arrive([(self._team[me], me)])
 
     def give(self, process: int) -> None:
         """See `Seat`."""
@@ -100,12 +127,19 @@ class Baton:
             self.wake(process)
 
     def _send_away(self, process: int) -> None:
-        """Hand the team's baton to a process on another node, by this node's agent."""
+        """Hand the team's baton to a process on another node: straight, or by this node's agent."""
         self._looks = 0
+        lanes = self._lanes
+        message = None if lanes is None or lanes.wire is None else lanes.collect(process)
         self._word[self._me] = 0
         self._state[self._team[self._me]] = TeamState.AWAY
-        self._word[process] = Task.RUN
-        self._node.ring()
+        if message is None or lanes is None or lanes.wire is None:
+            self._word[process] = Task.RUN
+            self._node.ring()
+        else:
+            lanes.wire.send(process, message)
+            if TeamState.THROUGH in self._state.tobytes():  # which the agent tells when nobody here runs
+                self._node.ring()
         if TeamState.WAITING in self._state.tobytes():
             with self._lock():
                 self._start_next()
@@ -122,7 +156,17 @@ class Baton:
 
     def wake(self, process: int) -> None:
         """Let a sleeping process look again."""
+        if self._asleep[process] == Sleep.BELL:
+            self._ring(process)
+            return
         self._syscall(_FUTEX, self._addresses[process], _WAKE, 1, None, None, 0)
+
+    def _ring(self, process: int) -> None:
+        key = self._table.pid[process], self._table.bell[process]
+        with suppress(OSError):  # it has rings enough, or is gone
+            if key not in self._bells:
+                self._bells[key] = os.open(f"/proc/{key[0]}/fd/{key[1]}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(self._bells[key], b"!")
 
     def wake_all(self) -> None:
         """The run has ended: let everybody see that."""
@@ -171,7 +215,7 @@ class Baton:
                     state[team[process]], starter[team[process]] = TeamState.WAITING, process
                     if self._elsewhere(process):
                         state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
-            self._look[0] = len(waiting) < (os.cpu_count() or 1)
+            self._look[0] = len(waiting) < self._processors
             self._word[self._me] = 0
             mine = team[self._me]
             if mine in waiting and starter[mine] == self._me:  # no need to wake anybody for it

@@ -1,25 +1,7 @@
-/* The cells of a sharing group's ranges, as state/cells.py has them: what changed, and for whom.  A cell has 1 to 64
- * bytes, or 0 where its number is free. */
-#include <stdint.h>
+/* What state/cells.py does, in C: see cells.h. */
+#include "cells.h"
 
-typedef uint8_t u8;
-typedef uint32_t u32;
-typedef uint64_t u64;
-
-enum { CELL = 64 };
 #define OLDEST 0xFFFFFFFFull
-
-struct cells {
-    u8 *buffer;     /* the node's memory */
-    u8 *shadow;     /* CELL bytes for each cell: what the others know, or will be told */
-    u64 *homes;     /* where in `buffer` each is */
-    u64 *versions;  /* the turn of its last change */
-    u8 *sizes;
-    u8 *whole;      /* not 0: the one who gets the baton has nothing of it */
-    u64 count;
-};
-
-struct entry { u32 first, count, age; };
 
 static int differs(const u8 *a, const u8 *b, u64 size) {
     if (size == CELL) {
@@ -33,7 +15,6 @@ static int differs(const u8 *a, const u8 *b, u64 size) {
     return __builtin_memcmp(a, b, size) != 0;
 }
 
-/* Neighbouring cells of one version become one entry.  `length` gets the bytes of `data`; the number of entries. */
 u64 domus_collect(struct cells *c, u64 since, u64 turn, struct entry *index, u8 *data, u64 *length) {
     u64 entries = 0, last = 0, version = 0;
     u8 *end = data;
@@ -64,8 +45,7 @@ u64 domus_collect(struct cells *c, u64 since, u64 turn, struct entry *index, u8 
     return entries;
 }
 
-/* 1; 0, with nothing written, where the pieces do not fit. */
-int domus_apply(struct cells *c, const u8 *index, u64 entries, const u8 *data, u64 length, u64 turn) {
+int domus_fits(const struct cells *c, const u8 *index, u64 entries, u64 length, u64 turn) {
     u64 total = 0;
     struct entry piece;
     for (u64 e = 0; e < entries; e++) {
@@ -78,8 +58,11 @@ int domus_apply(struct cells *c, const u8 *index, u64 entries, const u8 *data, u
             total += c->sizes[i];
         }
     }
-    if (total != length)
-        return 0;
+    return total == length;
+}
+
+void domus_write(struct cells *c, const u8 *index, u64 entries, const u8 *data, u64 turn) {
+    struct entry piece;
     for (u64 e = 0; e < entries; e++) {
         __builtin_memcpy(&piece, index + e * sizeof piece, sizeof piece);
         for (u64 i = piece.first; i < (u64)piece.first + piece.count; i++) {
@@ -90,6 +73,13 @@ int domus_apply(struct cells *c, const u8 *index, u64 entries, const u8 *data, u
             data += size;
         }
     }
+}
+
+/* 1; 0, with nothing written, where the pieces do not fit. */
+int domus_apply(struct cells *c, const u8 *index, u64 entries, const u8 *data, u64 length, u64 turn) {
+    if (!domus_fits(c, index, entries, length, turn))
+        return 0;
+    domus_write(c, index, entries, data, turn);
     return 1;
 }
 

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from domains.host_code import HostCodeError, load
@@ -11,6 +11,10 @@ from state.ranges import CELL, Range
 
 _FEW = 256
 """Cells that there is room for at first."""
+
+
+WIDTHS: Mapping[str, int] = {"shadow": CELL, "homes": 8, "versions": 8, "sizes": 1, "whole": 1}
+"""Bytes of a cell in each column."""
 
 
 class _Fields(ctypes.Structure):
@@ -25,13 +29,18 @@ def cells_factory() -> Callable[[memoryview], Cells]:
     if os.environ.get("DOMUS_FAST_PATH") == "0":
         return PythonCells
     try:
-        library = load(Path(__file__).with_name("native_cells.c"))
+        library = native_library()
     except HostCodeError:
         return PythonCells
     library.domus_collect.restype = ctypes.c_uint64
     library.domus_apply.restype = ctypes.c_int
     library.domus_add.restype = None
     return lambda buffer: NativeCells(library, buffer)
+
+
+def native_library() -> ctypes.CDLL:
+    """The C functions of cells and lanes.  Raises HostCodeError."""
+    return load(Path(__file__).with_name("native_cells.c"), Path(__file__).with_name("lane.c"))
 
 
 class NativeCells:
@@ -48,15 +57,22 @@ class NativeCells:
         self._room, self._end = 0, 0
         self._ends: dict[int, int] = {}
         """By the first cell of a range, where its cells end."""
-        self._columns = {name: bytearray() for name in ("shadow", "homes", "versions", "sizes", "whole")}
+        self._columns = {name: memoryview(b"") for name in WIDTHS}
+        self._counted: memoryview[int] | None = None
+        self._outgrown: Callable[[], None] = lambda: None
         self._grow(_FEW)
+
+    @property
+    def room(self) -> int:
+        """Cells that there is room for."""
+        return self._room
 
     def add(self, entry: Range) -> None:
         end = entry.first + entry.cells
         if end > self._room:
             self._grow(max(end, 2 * self._room))
         self._add(self._reference, *map(ctypes.c_uint64, (entry.first, entry.offset, entry.length)))
-        self._fields.count = self._end = max(self._end, end)
+        self._count(max(self._end, end))
         self._ends[entry.first] = end
 
     def remove(self, entry: Range) -> None:
@@ -64,7 +80,7 @@ class NativeCells:
         sizes = self._columns["sizes"]
         sizes[entry.first:end] = bytes(entry.cells)
         if end == self._end:
-            self._fields.count = self._end = len(sizes.rstrip(b"\0"))
+            self._count(len(bytes(sizes).rstrip(b"\0")))
 
     def collect(self, since: int, turn: int, whole: Collection[int]) -> tuple[bytes, bytes]:
         for first in whole:
@@ -84,18 +100,47 @@ class NativeCells:
         end = self._ends[first]
         self._columns["whole"][first:end] = mark * (end - first)
 
+    def keep_in(self, columns: Mapping[str, memoryview], room: int, count: "memoryview[int]",
+                outgrown: Callable[[], None]) -> None:
+        """Keep all in the zeroed memory `columns`, with room for `room` cells, as many as here or more, from now on.
+
+        `count` gets how many there are.  `outgrown()` is called before all moves to memory of this process again.
+        """
+        self._move(columns, room)
+        self._counted, self._outgrown = count, outgrown
+        self._count(self._end)
+
+    @property
+    def kept_elsewhere(self) -> bool:
+        """Whether `keep_in` holds still."""
+        return self._counted is not None
+
+    def keep_here(self) -> None:
+        """Keep all in memory of this process again."""
+        self._counted, self._outgrown = None, lambda: None
+        self._move({name: memoryview(bytearray(self._room * width)) for name, width in WIDTHS.items()}, self._room)
+
     def _grow(self, room: int) -> None:
         """Make room for so many cells."""
-        widths = {"shadow": CELL, "homes": 8, "versions": 8, "sizes": 1, "whole": 1}
-        for name, width in widths.items():
-            column = bytearray(room * width)
-            column[:len(self._columns[name])] = self._columns[name]
+        self._outgrown()
+        self._counted, self._outgrown = None, lambda: None
+        self._move({name: memoryview(bytearray(room * width)) for name, width in WIDTHS.items()}, room)
+
+    def _move(self, columns: Mapping[str, memoryview], room: int) -> None:
+        for name, column in columns.items():
+            old = self._columns[name]
+            column[:len(old)] = old
             self._columns[name] = column
             setattr(self._fields, name, _address(column))
         self._room = room
         index, data = bytearray(room * ENTRY.size), bytearray(room * CELL)
         self._index_address, self._data_address = ctypes.c_void_p(_address(index)), ctypes.c_void_p(_address(data))
         self._index, self._data = memoryview(index), memoryview(data)
+
+    def _count(self, end: int) -> None:
+        self._fields.count = self._end = end
+        if self._counted is not None:
+            self._counted[0] = end
 
 
 def _address(view: memoryview | bytearray) -> int:

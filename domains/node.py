@@ -33,6 +33,8 @@ class Surroundings(Protocol):
         """Whether there are others."""
     def ring(self) -> None:
         """The agent has something to do."""
+    def search(self) -> None:
+        """A baton may be lost: have the agents look for it."""
 
 
 class OnlyNode:
@@ -43,6 +45,9 @@ class OnlyNode:
     def ring(self) -> None:
         """There is no agent."""
 
+    def search(self) -> None:
+        """There is no link."""
+
 
 class Wanted(IntEnum):
     """What a process asks of its agent."""
@@ -51,6 +56,10 @@ class Wanted(IntEnum):
     """The part of a domain's state that does not travel with every baton; the argument is its domid."""
     PAGE = 2
     """The content of a frame of another node's domain, by frame number; from now on it travels."""
+    BATON = 3
+    """To see to a baton that has come to the process; the argument is a file of the process that has the message."""
+    SEARCH = 4
+    """To look for a baton that may be lost with a link between two processes."""
 
 
 class AskTable(Table):
@@ -105,6 +114,19 @@ class Node:
         """Have the content of a frame of `domid`'s here; it travels from now on."""
         if self._place.home[domid] != self.number:
             self._ask(Wanted.PAGE, mfn << PAGE_SHIFT, domid)
+
+    def search(self) -> None:
+        """See `Surroundings`."""
+        self._ask(Wanted.SEARCH, 0, 0)
+
+    def forward(self, message: bytes) -> None:
+        """Let the agent see to a baton that has come to this process and does not fit what it has."""
+        file = os.memfd_create("domus-baton")
+        try:
+            os.write(file, message)
+            self._ask(Wanted.BATON, file, 0)
+        finally:
+            os.close(file)
 
     def _ask(self, what: Wanted, argument: int, owner: int) -> None:
         table, me = self._table, self._me

@@ -24,6 +24,16 @@ class Task(IntEnum):
     """All teams stand still: it ends the round, and begins the next one."""
 
 
+class Sleep(IntEnum):
+    """What a process that waits sleeps in."""
+
+    AWAKE = 0
+    FUTEX = 1
+    """Its word is a futex."""
+    BELL = 2
+    """It also waits for messages: who wakes it writes to its bell."""
+
+
 class TeamState(IntEnum):
     IDLE = 0
     WAITING = 1
@@ -40,10 +50,11 @@ class BatonTable(Table):
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "word": "I", "asleep": "I", "pid": "I", "team": "I", "state": "B", "starter": "I", "topology": "I", "look": "I",
         "given": "Q",
-        "node": "H"}
+        "node": "H", "lane": "I", "made": "I", "port": "I", "bell": "I", "told": "Q"}
     word: "memoryview[int]"
     """A `Task`."""
     asleep: "memoryview[int]"
+    """How it sleeps, where it does: a `Sleep`."""
     pid: "memoryview[int]"
     team: "memoryview[int]"
     """The team that the process is in."""
@@ -59,6 +70,16 @@ class BatonTable(Table):
     """How often the process gave the baton to another."""
     node: "memoryview[int]"
     """The node that the process is on; of row 0 the one that the table is on."""
+    lane: "memoryview[int]"
+    """The file of row 0's process that is the lane of the process's team (`domains.lane`); 0: it has none."""
+    made: "memoryview[int]"
+    """Changes when `lane` does."""
+    port: "memoryview[int]"
+    """Where the process listens to those of other nodes, once it does."""
+    bell: "memoryview[int]"
+    """The file of the process that wakes it from a `Sleep.BELL`."""
+    told: "memoryview[int]"
+    """In row 0: the latest round that this node's agent knows all of."""
 
 
 class Seat(Protocol):

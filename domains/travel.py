@@ -239,6 +239,19 @@ class Travellers:
         if offset < end:
             yield offset, end
 
+    # -- for lanes
+
+    def hot(self, domid: int) -> HotPart:
+        """The part of a domain that travels with each baton."""
+        return self._hot_of(domid)
+
+    def watched(self, domid: int) -> list[tuple[int, int]]:
+        """Bytes that say, as long as they stay as they are, that nothing but bytes in ranges has changed."""
+        which = Domid(domid)
+        here = [] if self._homes[domid] == self._node else self._ranges.here(which)
+        store = [] if self._homes[HOST] == self._node else self._ranges.here(HOST)
+        return [*self._ranges.hot_words(which), *here, *store]
+
     # -- what is asked for
 
     def lend(self, domid: int, peer: int) -> Delta:

@@ -166,7 +166,7 @@ class Session:
         """What went over the links."""
         if self.plan.nodes == 1:
             return []
-        return [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes)
+        return [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes, each.direct)
                 for number, node in enumerate(self.nodes)
                 for peer, each in sorted(node.call("traffic").result(5).items())]
 

@@ -42,4 +42,4 @@ def restore_domain(hv: Hypervisor, domid: Domid, saved: Mapping[str, Any]) -> No
 def forget_domain(hv: Hypervisor, domid: Domid) -> None:
     """A domain that `save_domain` was for goes on in another process."""
     hv.trace.forget(domid)
-    hv.rings.pop(domid, None)
+    hv.consoles.rings.pop(domid, None)

@@ -16,10 +16,17 @@ from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from abi.xen import VCPU_INFO
 from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
 from hypervisor.domain_ranges import BY_DOMAIN, BY_FRAME, BY_VCPU, frame_runs
-from hypervisor.event_channel_fifo import CONTROL_SIZE, MOST_PAGES, FifoPortTable, FifoTables
+from hypervisor.event_channel_fifo import (
+    CONTROL_SIZE,
+    MOST_PAGES,
+    FifoDomainTable,
+    FifoPortTable,
+    FifoTables,
+    FifoVcpuTable,
+)
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable, PortSpaceTable
 from hypervisor.heap import HeapTable
-from hypervisor.host_state import HostState, StoreTable
+from hypervisor.host_state import HostState, HostTable, StoreTable
 from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2mTable
 from hypervisor.place import PlaceTable
@@ -70,9 +77,24 @@ class NodeRanges:
         return (self._spaces.valid[domid], self._grants.maptrack_limit[domid], self._place.store_ring[domid],
                 self._fifo.domains.pages[domid], *self._fifo.vcpus.control[first:end], *self._vcpus.info[first:end])
 
+    def hot_words(self, domid: Domid) -> list[Range]:
+        """The bytes that `hot_size` reads."""
+        first, count = self._domains.vcpu_base[domid], self._domains.vcpu_count[domid]
+        return [*self._columns(PortSpaceTable, domid, 1, ("valid",)),
+                *self._columns(GrantDomainTable, domid, 1, ("maptrack_limit",)),
+                *self._columns(PlaceTable, domid, 1, ("store_ring",)),
+                *self._columns(FifoDomainTable, domid, 1, ("pages",)),
+                *self._columns(FifoVcpuTable, first, count, ("control",)),
+                *self._columns(VcpuTable, first, count, ("info",))]
+
+    def here(self, domid: Domid) -> list[Range]:
+        """The byte that says whether the cold part is here."""
+        return list(self._columns(PlaceTable, domid, 1, ("here",)))
+
     def hot(self, domid: Domid) -> list[Range]:
-        """What travels with each baton, but for pages."""
-        return [*self._rows(domid, BY_DOMAIN - _COLD_BY_DOMAIN - _PARTLY, BY_VCPU - _COLD_BY_VCPU),
+        """What travels with each baton, but for pages: the horizon, too, which the only group may bring nearer."""
+        return [*self._columns(HostTable, 0, 1, ("horizon",)),
+                *self._rows(domid, BY_DOMAIN - _COLD_BY_DOMAIN - _PARTLY, BY_VCPU - _COLD_BY_VCPU),
                 *self._host_ports(domid),
                 *self._columns(EventChannelTable, domid * PORTS, self._spaces.valid[domid]),
                 *self._columns(FifoPortTable, domid * PORTS, self._spaces.valid[domid]),

@@ -100,8 +100,8 @@ class Rounds:
         return int(numpy.frombuffer(self._vcpus.local_time, numpy.uint64).max())
 
     def _alone(self) -> bool:
-        """There is one group, and all of it sees the horizon that one of its members brings nearer (`later`)."""
-        return self._groups.living() <= 1 and self._groups.reach is None
+        """There is one group: all of it sees the horizon that one of its members brings nearer (`later`)."""
+        return self._groups.living() <= 1
 
     def look_round(self) -> None:
         """The groups are others."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from state.cells import ENTRY, Cells, PythonCells
 from state.ranges import Range, Ranges
+from state.standing import OwnStanding, Standing, copy_standing
 
 _CHANGE = Struct("<QQQIIIi")
 """A range in a delta: turn of this change, turn when added, offset, length, first cell, uses (0: removed), home."""
@@ -74,19 +75,35 @@ class Replica:
     def __init__(self, buffer: memoryview, node: int, *, holding: bool,
                  cells: Callable[[memoryview], Cells] = PythonCells) -> None:
         self._buffer, self._node, self._make_cells = buffer.cast("B"), node, cells
-        self.holding = holding
-        """Whether this node has the baton."""
-        self.turn = 1 if holding else 0
-        """The turn that it has, or the last that it had."""
-        self._seen: dict[int, int] = {}
+        self._standing: Standing = OwnStanding(1 if holding else 0, holding)
         self._begin()
 
     def _begin(self) -> None:
         self.ranges = Ranges(len(self._buffer))
-        self._cells = self._make_cells(self._buffer)
+        self.cells = self._make_cells(self._buffer)
         self._log: list[tuple[int, Range]] = []
         self._fresh: dict[int, Range] = {}
         """By first cell: those of which some node may lack everything."""
+
+    @property
+    def holding(self) -> bool:
+        """Whether this node has the baton."""
+        return self._standing.holding
+
+    @property
+    def turn(self) -> int:
+        """The turn that it has, or the last that it had."""
+        return self._standing.turn
+
+    @property
+    def nodes(self) -> set[int]:
+        """The nodes that have had the baton, as far as this one knows."""
+        return {self._node, *self._standing.seen}
+
+    def keep_in(self, standing: Standing) -> None:
+        """Keep the numbers in `standing` from now on."""
+        copy_standing(self._standing, standing)
+        self._standing = standing
 
     def add(self, offset: int, length: int, home: int = -1) -> None:
         """Share a range, or count it once more.  `home` is a node known to have the same bytes.
@@ -114,17 +131,16 @@ class Replica:
     def collect(self, peer: int) -> Delta:
         """Hand the baton to node `peer`: what it lacks.  Raises NotHolderError."""
         self._must_hold()
-        turn, since = self.turn, self._seen.get(peer, 0)
-        new = peer not in self._seen
+        standing, turn = self._standing, self.turn
+        seen = {**standing.seen, self._node: turn}
+        since, new = seen.get(peer, 0), peer not in seen
         ranges = b"".join(_packed(turn, entry) for entry in self.ranges) if new else b""
         changes = b"".join(_packed(when, entry) for when, entry in self._log if when > since) if self._log else b""
         recent = self.ranges if new else self._fresh.values()
         lacking = [entry.first for entry in recent if entry.added > since and entry.home != peer]
-        index, data = self._cells.collect(since, turn, lacking)
-        self._seen[self._node] = turn
-        self.holding = False
-        seen = dict(self._seen)
-        self._seen.setdefault(peer, turn)
+        index, data = self.cells.collect(since, turn, lacking)
+        standing.seen = {peer: turn, **seen}
+        standing.holding = False
         self._prune()
         return Delta(turn, new, seen, ranges, changes, index, data)
 
@@ -143,16 +159,17 @@ class Replica:
             for _, entry in _unpacked(delta.ranges):
                 self._put(entry)
             for change in _unpacked(delta.changes):
-                self._log.append(change)
+                self._note(*change)
                 if not delta.whole:  # else it is what the others lack, and its outcome is in `ranges`
                     self._put(change[1])
         except ValueError as error:
             raise DeltaError(str(error)) from error
-        if not self._cells.apply(delta.cells, delta.data, delta.turn):
+        if not self.cells.apply(delta.cells, delta.data, delta.turn):
             raise DeltaError(f"pieces of turn {delta.turn} do not fit the ranges of node {self._node}")
-        self._seen = {**delta.seen, self._node: delta.turn}
-        self.turn = delta.turn + 1
-        self.holding = True
+        standing = self._standing
+        standing.seen = {**delta.seen, self._node: delta.turn}
+        standing.turn = delta.turn + 1
+        standing.holding = True
         self._prune()
 
     def reclaim(self, lost: int) -> None:
@@ -162,31 +179,36 @@ class Replica:
         """
         if self.holding:
             raise NotHolderError(f"node {self._node} has the baton already")
-        self.holding = True
-        self.turn += 2
+        self._standing.holding = True
+        self._standing.turn += 2
         self.forget(lost)
 
     def forget(self, node: int) -> None:
         """A node has left the group.  Where it comes back, it gets everything.  Raises NotHolderError."""
         self._must_hold()
-        self._seen.pop(node, None)
+        standing = self._standing
+        standing.seen = {other: turn for other, turn in standing.seen.items() if other != node}
         for entry in [entry for entry in self.ranges if entry.home == node]:
             self._change(entry._replace(home=-1))
         self._prune()
 
     def _change(self, entry: Range) -> None:
         self._put(entry)
-        self._log.append((self.turn, entry))
+        self._note(self.turn, entry)
+
+    def _note(self, when: int, entry: Range) -> None:
+        self._log.append((when, entry))
+        self._standing.latest = max(self._standing.latest, when)
 
     def _put(self, entry: Range) -> None:
         """A range is added, counted anew or, without uses, removed."""
         old = self.ranges.put(entry)
         if old is not None and (not entry.uses or old.first != entry.first or old.added != entry.added):
-            self._cells.remove(old)
+            self.cells.remove(old)
             self._fresh.pop(old.first, None)
             old = None
         if entry.uses and old is None:
-            self._cells.add(entry)
+            self.cells.add(entry)
             self._fresh[entry.first] = entry
         elif entry.first in self._fresh:
             self._fresh[entry.first] = entry
@@ -194,7 +216,7 @@ class Replica:
     def _prune(self) -> None:
         """Forget the changes that every node knows."""
         if self._log or self._fresh:
-            known = min(self._seen.values(), default=0)
+            known = min(self._standing.seen.values(), default=0)
             if self._log and self._log[0][0] <= known:
                 self._log = [change for change in self._log if change[0] > known]
             if any(entry.added <= known for entry in self._fresh.values()):

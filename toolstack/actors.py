@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
+from domains.lanes import Lanes
 from domains.native import BlockMeter
 from domains.node import AskTable, Node
 from domains.runner import Outcome, Runner, vcpus_of
@@ -62,6 +63,7 @@ from toolstack.session import (
     start_domains,
 )
 from toolstack.timeline import Timeline
+from toolstack.wire import LinkWire
 
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 
@@ -306,7 +308,12 @@ class HypervisorActor(Member):
     def lost(self, process: int) -> None:
         """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
         with suppress(RunOverError):
-            self._jobs.do(lambda: self._bury(process), self.baton.take_from_the_dead)
+            self._jobs.do(lambda: self._bury(process), self._take_from_the_dead)
+
+    def _take_from_the_dead(self) -> None:
+        self.baton.take_from_the_dead()
+        if self.agent is not None:
+            self.agent.search()
 
     def _bury(self, process: int, reason: str = "") -> None:
         """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
@@ -385,6 +392,10 @@ class DomainActor(Member):
             super().__init__(plan, self.file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
+        self._lanes: Lanes | None = None
+        if self.node is not None:
+            self._lanes = Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire)
+            self.baton.use(self._lanes)
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids] if me <= len(plan.actors) else []
         if self._domains and max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()
@@ -443,6 +454,8 @@ class DomainActor(Member):
         finally:
             self._ended.set()
             self._leave()
+            if self._lanes is not None:
+                self._lanes.close()
         self.hv.trace.finish()
         return [Result(self._report(domain), self.pieces.get(domain.domid, [])) for domain in self._domains]
 

@@ -95,6 +95,16 @@ class Endpoint:
         """Whether an event is there already."""
         return bool(self._inbox)
 
+    def linked(self, peer: int) -> bool:
+        """Whether there is a link to node `peer`."""
+        return peer in self._peers
+
+    def glance(self) -> None:
+        """Take in what has come, without waiting and without giving it."""
+        with self._reading:
+            if not self._closed:
+                self._poll(0)
+
     def watch(self, file: int) -> None:
         """Let `receive` see to a pipe, too: what is written to it is thrown away, and is an event."""
         os.set_blocking(file, False)

@@ -90,17 +90,18 @@ class Decoder:
                 return None
             self._start = end
             if kind == WHOLE:
-                return (_unpacked(self._view[begin:end]),)
+                return (decode(self._view[begin:end]),)
             if len(self._parts) + end - begin > LARGEST:
                 raise FrameError(f"a message of more than {LARGEST:,} bytes")
             self._parts += self._view[begin:end]
             if kind == LAST:
                 parts, self._parts = self._parts, bytearray()
-                return (_unpacked(parts),)
+                return (decode(parts),)
         return None
 
 
-def _unpacked(payload: memoryview | bytearray) -> Any:
+def decode(payload: bytes | memoryview | bytearray) -> Any:
+    """What `encode` made a message of.  Raises FrameError."""
     try:
         return msgpack.unpackb(payload, strict_map_key=False, max_array_len=ELEMENTS, max_map_len=ELEMENTS)
     except _MISTAKES as error:

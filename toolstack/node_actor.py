@@ -59,6 +59,7 @@ class NodeActor(Member):
         domids = self.domids_of(process)
         while not self.hv.host.outcome[0] and any(self.hv.domains.state[domid] != DomainState.DEAD for domid in domids):
             self.baton.take_from_the_dead()
+            self._agent.search()
             time.sleep(LOOK)
 
     def traffic(self) -> dict[int, PairTraffic]:

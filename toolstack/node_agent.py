@@ -20,17 +20,19 @@ from abi.types import PAGE_SIZE
 from domains.baton import Baton
 from domains.node import Node, Wanted
 from domains.runner import Outcome
-from domains.seat import BatonTable
-from domains.travel import Travellers
+from domains.seat import HYPERVISOR, BatonTable
+from domains.travel import Parcel, Travellers
 from hypervisor.groups import GroupTable
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainTable, VcpuTable
 from state.replica import DeltaError
 from toolstack.link import Address, Endpoint
-from toolstack.link_events import LinkError, PeerLost, PeerLostError, Received
+from toolstack.link_events import FrameError, LinkError, PeerLost, PeerLostError, Received
+from toolstack.link_frames import decode
 from toolstack.log import log
-from toolstack.node_losses import Losses
+from toolstack.node_lanes import NodeLanes
+from toolstack.node_losses import NOBODY, Losses
 from toolstack.node_members import Members
 from toolstack.node_messages import FIRST, Kind
 from toolstack.node_moves import Moves
@@ -47,6 +49,8 @@ class PairTraffic:
     hand_overs: int = 0
     messages: int = 0
     bytes: int = 0
+    direct: int = 0
+    """Those of `hand_overs` that went from process to process."""
 
 
 class Agent:
@@ -58,9 +62,10 @@ class Agent:
     """
 
     def __init__(self, state: HostState, number: int, homes: list[int], batons: BatonTable, node: Node,
-                 baton: Baton, endpoint: Endpoint, bell: int, file: int,
+                 baton: Baton, endpoint: Endpoint, secret: bytes, bell: int, file: int,
                  punch: Callable[[int, int], None], lost: Callable[[int], None] = lambda node: None) -> None:
         self._state, self._number, self._homes, self._processes = state, number, homes, batons.node
+        self._pids, self._knows = batons.pid, batons.told
         self._node, self._baton, self._endpoint, self._lost = node, baton, endpoint, lost
         self._host, self._domains = state.table(HostTable), state.table(DomainTable)
         self._leader, self._place = state.table(GroupTable).leader, state.table(PlaceTable)
@@ -81,14 +86,17 @@ class Agent:
         self._asking: dict[int, int] = {}
         """By process, the node that it waits for."""
         self._members = Members(state, len(homes) - 1, baton)
+        self.lanes = NodeLanes(state, number, batons, baton, self._travellers, self._members,
+                               (endpoint.address[0], secret), self)
         self._losses = Losses(number, baton, self._travellers, self._members, endpoint, self,
-                              lambda domid: homes[domid] == number, self._end_teams)
+                              lambda domid: homes[domid] == number, self._end_teams, self.lanes, self._host)
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.handlers: dict[int, Callable[..., None]] = {
             Kind.BUILT: self._on_built, Kind.ROUND: self._on_round, Kind.BATON: self._on_baton,
             Kind.THROUGH: self._on_through, Kind.COLD: self._on_cold, Kind.LENT: self._on_lent,
             Kind.PAGE: self._on_page, Kind.CONTENT: self._on_content, Kind.STOP: self._on_stop,
-            Kind.OVER: self._on_over,
+            Kind.OVER: self._on_over, Kind.LANE: self.lanes.heard,
+            Kind.SEARCH: lambda peer: self._losses.searched(),
             Kind.WHERE: lambda peer, *rest: self._losses.asked(*rest), Kind.HERE: self._losses.heard,
             Kind.RECLAIM: lambda peer, *rest: self._losses.reclaim(*rest),
             Kind.FORGET: lambda peer, *rest: self._losses.forget(*rest),
@@ -133,8 +141,17 @@ class Agent:
 
     def traffic(self) -> dict[int, PairTraffic]:
         """What this node sent, by node."""
-        return {peer: PairTraffic(self._batons.get(peer, 0), traffic.sent, traffic.sent_bytes)
-                for peer, traffic in self._endpoint.traffic.items()}
+        found = {}
+        for peer, traffic in self._endpoint.traffic.items():
+            direct = self.lanes.direct(peer)
+            found[peer] = PairTraffic(self._batons.get(peer, 0) + direct.hand_overs, traffic.sent + direct.hand_overs,
+                                      traffic.sent_bytes + direct.bytes, direct.hand_overs)
+        return found
+
+    def search(self) -> None:
+        """A process of this node died: see to it that a baton that it may have had is found."""
+        self._losses.search()
+        self._node.ring()
 
     def peers(self) -> list[int]:
         """See `node_moves.Owner`."""
@@ -199,6 +216,7 @@ class Agent:
             self._fetch(process, what, argument, owner)
         if self._losses:
             self._losses.look()
+        self.lanes.tell()
         batons: dict[int, list[tuple[int, int]]] = {}
         for team, process in self._baton.outgoing():
             batons.setdefault(self._processes[process], []).append((team, process))
@@ -208,8 +226,9 @@ class Agent:
             if peer not in self._endpoint.peers:  # it is lost: who is to have the baton is about to be dead
                 self._end_teams([team for team, _ in teams])
                 continue
-            parcels = self._travellers.collect(self._members.of(team for team, _ in teams), peer)
+            parcels = self._collect([team for team, _ in teams], peer)
             self._batons[peer] = self._batons.get(peer, 0) + len(teams)
+            self.lanes.collected(peer, [team for team, _ in teams])
             self.send(peer, Kind.BATON, self._round, teams, parcels)
         if self._number != FIRST:
             through = self._baton.through()
@@ -227,9 +246,24 @@ class Agent:
         if self._number == FIRST:
             self._baton.done(teams)
         else:
-            self.send(FIRST, Kind.THROUGH, teams, self._travellers.collect(self._members.of(teams), FIRST))
+            self.send(FIRST, Kind.THROUGH, teams, self._collect(teams, FIRST))
+
+    def _collect(self, teams: list[int], peer: int) -> list[Parcel]:
+        """What node `peer` lacks of teams whose batons are here."""
+        domids = self._members.of(teams)
+        for domid in domids:
+            if not self._travellers.holds(domid) and self._baton.dead():  # he had made the message, and not sent it
+                self._travellers.reclaim(domid, NOBODY)
+        return self._travellers.collect(domids, peer)
 
     def _fetch(self, process: int, what: Wanted, argument: int, owner: int) -> None:
+        if what == Wanted.BATON:
+            self._forwarded(process, argument)
+            return
+        if what == Wanted.SEARCH:
+            self._losses.search()
+            self._node.answer(process)
+            return
         travellers = self._travellers
         here = travellers.has_cold(owner) if what == Wanted.COLD else travellers.has_page(owner, argument)
         if here or self._homes[owner] not in self._endpoint.peers:
@@ -240,6 +274,17 @@ class Agent:
         else:
             self._asking[process] = self._homes[owner]
             self.send(self._homes[owner], Kind.PAGE, process, owner, argument)
+
+    def _forwarded(self, process: int, file: int) -> None:
+        """A process has been handed a baton that does not fit its lane."""
+        try:
+            with open(f"/proc/{self._pids[process]}/fd/{file}", "rb") as message:
+                number, team, to, parcels = decode(message.read())
+        except (OSError, FrameError, ValueError, TypeError):  # it is dead by now, and the baton is looked for
+            pass
+        else:
+            self._on_baton(self._number, number, [(team, to)], parcels)
+        self._node.answer(process)
 
     # -- on the first node
 
@@ -252,6 +297,12 @@ class Agent:
             self.send(peer, Kind.ROUND, self._round, bytes(self._host_row),
                        *(new if new != old else None for new, old in zip(facts, before, strict=True)))
             self._told[peer] = facts
+        self._know_round()
+
+    def _know_round(self) -> None:
+        """All is known of a round that its processes have to know."""
+        self.lanes.round()
+        self._knows[HYPERVISOR] = self._round
 
     def _tell_end(self) -> None:
         for peer in self._endpoint.peers:
@@ -270,8 +321,11 @@ class Agent:
     def _on_baton(self, peer: int, number: int, teams: Any, parcels: Any) -> None:
         if number > self._round and self._number != FIRST:
             self._early.append((peer, number, teams, parcels))
+        elif self._losses.closed(teams[0][0], number):
+            log.warning("baton", problem=f"one that was taken for lost came to node {self._number}")
         else:
             self._travellers.apply(parcels)
+            self.lanes.applied()
             self._baton.arrive(teams)
 
     def _on_through(self, peer: int, teams: Any, parcels: Any) -> None:
@@ -280,6 +334,7 @@ class Agent:
 
     def _on_round(self, peer: int, *facts: Any) -> None:
         self._learn(*facts)
+        self._know_round()
         early, self._early = self._early, []
         for baton in early:
             self._on_baton(*baton)
@@ -334,6 +389,7 @@ class Agent:
     def _lose(self, event: PeerLost) -> None:
         if self._host.outcome[0]:
             return
+        self.lanes.lost(event.peer)
         for process, node in list(self._asking.items()):
             if node == event.peer:  # what it asks for is gone, and its domain is about to be
                 self._answer(process)
@@ -345,6 +401,7 @@ class Agent:
             self._lost(event.peer)
 
     def _place_domain(self, domid: int, node: int, process: int) -> None:
+        self.lanes.drop_all()
         self._processes[process] = node
         first = self._domains.vcpu_base[domid]
         for row in range(first, first + self._domains.vcpu_count[domid]):

@@ -32,20 +32,24 @@ class Kind(IntEnum):
     RECLAIM = 12
     """Your node has the latest state of a team that is nowhere: go on from there."""
     FORGET = 13
-    """A node that is lost had borrowed something."""
-    MOVE_BEGIN = 14
+    """A team is given up where it is: a node that is lost had borrowed something, or had its baton."""
+    LANE = 14
+    """A node's processes that run domains of a team listen, to be handed its baton straight (`domains.lanes`)."""
+    SEARCH = 15
+    """A process died, and may have had a team's baton that no table shows."""
+    MOVE_BEGIN = 16
     """Of a domain that moves (`toolstack.node_moves`): copy its memory while it runs."""
-    MOVE_CLEAR = 15
-    MOVE_MEMORY = 16
-    MOVE_READY = 17
+    MOVE_CLEAR = 17
+    MOVE_MEMORY = 18
+    MOVE_READY = 19
     """Little is left to be copied."""
-    MOVE_GO = 18
+    MOVE_GO = 20
     """All stand still: let it go."""
-    MOVE_ARRIVE = 19
-    MOVE_ARRIVED = 20
-    MOVED = 21
+    MOVE_ARRIVE = 21
+    MOVE_ARRIVED = 22
+    MOVED = 23
     """It lives on another node from now on."""
-    MOVE_OFF = 22
+    MOVE_OFF = 24
     """It does not move after all."""
-    MOVE_BACK = 23
+    MOVE_BACK = 25
     """The same, when it had been let go and where it was to go is lost."""

@@ -76,7 +76,7 @@ def make_agent(owner: "Member", number: int, bell: int, host: str, secret: bytes
         endpoint = Endpoint(number, host, secret)
     except LinkError as error:
         raise HostError(f"node {number} cannot listen to the others at {host}: {error}") from error
-    return Agent(hv.state, number, domain_homes(plan), owner.batons, owner.node, owner.baton, endpoint, bell,
+    return Agent(hv.state, number, domain_homes(plan), owner.batons, owner.node, owner.baton, endpoint, secret, bell,
                  owner.file, scrubber(owner.memory), lost)
 
 

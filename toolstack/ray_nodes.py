@@ -90,7 +90,7 @@ class RayNodes:
                 sent = ray.get(actor.traffic.remote(), timeout=5)
             except (RayActorError, ray.exceptions.GetTimeoutError):
                 continue
-            links += [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes)
+            links += [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes, each.direct)
                       for peer, each in sorted(sent.items())]
         return links
 

@@ -56,6 +56,8 @@ class LinkReport:
     """Batons that went there."""
     messages: int
     bytes: int
+    direct: int = 0
+    """Those of `hand_overs` that went from process to process (docs/many-nodes.md)."""
 
 
 @dataclass
