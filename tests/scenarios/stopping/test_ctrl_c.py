@@ -80,18 +80,21 @@ def busy(run):
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):
     """Gives busy runs by runtime.  Those on Ray start together, for they wait more than they work."""
-    started = {runtime: [] for runtime in ("local", "ray")}
+    waiting, all_runs = {"local": [], "ray": []}, []
 
     def take(runtime):
-        if not started[runtime]:
+        if not waiting[runtime]:
             count = ON_RAY if runtime == "ray" else 1
-            started[runtime] = [launch(tmp_path_factory.mktemp("run"), runtime) for _ in range(count)]
-        return busy(started[runtime].pop())
+            waiting[runtime] = [launch(tmp_path_factory.mktemp("run"), runtime) for _ in range(count)]
+            all_runs.extend(waiting[runtime])
+        return busy(waiting[runtime].pop())
 
     yield take
-    for run in (*started["local"], *started["ray"]):  # where not all tests are chosen
-        run.terminate()
-        run.communicate(timeout=30)
+    for run in all_runs:  # not all tests were chosen, or one failed
+        if run.poll() is None:
+            run.terminate()
+            run.wait(30)
+        run.stdout.close()
 
 
 def ended(pids, patience=10.0):
