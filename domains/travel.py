@@ -207,6 +207,15 @@ class Travellers:
                 for address in self._mapped_by(domid, other):
                     self._hot_of(other).share(address, -1)
 
+    def share_mapped(self) -> None:
+        """Nobody has run yet, and each node has all bytes of the host: what others have mapped of domains that live
+        here travels from now on."""
+        for domid in range(1, len(self._homes)):
+            if self._homes[domid] == self._node:
+                for other in self._elsewhere:
+                    for address in self._mapped_by(other, domid):
+                        self._hot_of(domid).share(address, -1)
+
     def moved(self, domid: int, node: int) -> None:
         """A domain lives on another node from now on."""
         self._homes[domid] = node

@@ -19,6 +19,7 @@ from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
 from toolstack.actors import DomainActor, HypervisorActor, Keep
+from toolstack.checkpoint import Checkpoint
 from toolstack.jobs import RunOverError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
@@ -100,10 +101,10 @@ def _serve(pipe: Connection, other: Connection, make: Callable[[], Any]) -> None
 class Session:
     """A host whose actors are processes; `nodes` are by number, the first is the hypervisor's, `actors` the plan's."""
 
-    def __init__(self, plan: HostPlan) -> None:
+    def __init__(self, plan: HostPlan, saved: Checkpoint | None = None) -> None:
         self.plan, secret = plan, new_secret()
-        self.nodes = [ProcessActor(partial(HypervisorActor, plan)), *(
-            ProcessActor(partial(NodeActor, plan, number, Keep())) for number in range(1, plan.nodes))]
+        self.nodes = [ProcessActor(partial(HypervisorActor, plan, Keep(), saved)), *(
+            ProcessActor(partial(NodeActor, plan, number, Keep(), saved)) for number in range(1, plan.nodes))]
         self.actors = [ProcessActor(DomainActor) for _ in plan.actors]
         self.moved: dict[int, ProcessActor] = {}
         """Actors that were made for domains that move, by process."""
@@ -114,7 +115,9 @@ class Session:
             addresses = {number: address.result(10) for number, address in enumerate(listening)}
             for joined in [node.call("join", addresses) for node in self.nodes]:
                 joined.result(30)
-        for attached in [actor.call("attach", plan, index + 1, attachments[plan.actors[index].node])
+        for attached in [actor.call("attach", plan, index + 1, attachments[plan.actors[index].node], Keep(),
+                                    None if saved is None else {domid: saved.domain(domid)
+                                                                for domid in plan.actors[index].domids})
                          for index, actor in enumerate(self.actors)]:
             attached.result(60)
 
@@ -132,20 +135,22 @@ class Session:
         hypervisor = self.nodes[0]
         with suppress(ProcessLookupError):
             while (order := hypervisor.call("next_order").result()) is not None:
-                error = ""
+                error, result = "", None
                 try:
-                    self._carry_out(order, parts)
+                    result = self._carry_out(order, parts)
                 except Exception as raised:
                     error = f"{type(raised).__name__}: {raised}"
-                hypervisor.call("answer", order.number, error).result()
+                hypervisor.call("answer", order.number, error, result).result()
 
-    def _carry_out(self, order: Order, parts: dict[int, Any]) -> None:
+    def _carry_out(self, order: Order, parts: dict[int, Any]) -> Any:
+        if order.work == Work.SAVE:
+            return self._save()
         if order.work == Work.MAKE:
             actor = ProcessActor(DomainActor)
             actor.call("attach", self.plan, order.process, self._attachments[order.node]).result(60)
             self.moved[order.process] = actor
             self.moved_results[order.process] = actor.call("run")
-            return
+            return None
         actor = self.actor_of(order.process)
         if order.work == Work.RELEASE:
             parts[order.domid] = actor.call("release", order.domid).result(60)
@@ -153,6 +158,14 @@ class Session:
             actor.call("adopt", order.domid, parts.pop(order.domid)).result(60)
         else:
             actor.call("retire").result(60)
+        return None
+
+    def _save(self) -> list[Any]:
+        found = []
+        for saving in [actor.call("save") for actor in (*self.actors, *self.moved.values())]:
+            with suppress(ProcessLookupError):
+                found.append(saving.result(60))
+        return found
 
     def actor_of(self, process: int) -> ProcessActor:
         """Raises KeyError."""
@@ -209,7 +222,7 @@ class ProcessHost:
 def run(plan: HostPlan, options: RunOptions, sink: Sink) -> RunReport:
     """See `toolstack.runtime.Runtime`; consoles are shown at the end."""
     started = time.perf_counter()
-    session = Session(plan)
+    session = Session(plan, options.restore)
     links: list[LinkReport] = []
     migrations: list[MigrationReport] = []
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from abi.types import PAGE_SIZE, Domid, VcpuRow
 from domains.baton import Baton
@@ -50,7 +50,7 @@ from toolstack.node_setup import (
     publish_ring,
     seat_processes,
 )
-from toolstack.orders import Order, Orders
+from toolstack.orders import Order, OrderError, Orders, Work
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import DomainPlan, HostPlan
 from toolstack.report import DomainReport, MigrationReport
@@ -269,11 +269,13 @@ class HypervisorActor(Member):
         hv = self.hv
         try:
             if self.agent is not None:
+                if self._saved is not None:
+                    self.agent.images.restored()
                 self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
                 start_domains(self.hv, self.plan)
-            keeper = Checkpointer(hv, self.plan, self.file, lambda: complete_parts(hv, self.plan, self.io, ask()),
-                                  traced=self._keep.trace)
+            keeper = Checkpointer(hv, self.plan, self.file, lambda: self._parts(ask), traced=self._keep.trace,
+                                  done=self._let_go)
             keeper.begin(self._saved)
             timeline = Timeline(hv.host, self.plan.timeline, keeper.now, keeper.take, self.migrate, hv.io.log)
             self._jobs.begin()
@@ -288,6 +290,22 @@ class HypervisorActor(Member):
             self._leave()
             if self.agent is not None:
                 self.agent.close()
+
+    def _parts(self, ask: Ask) -> Mapping[int, DomainPart] | None:
+        """What all processes keep, for a checkpoint, with the memory of all nodes here; None where it cannot be had."""
+        if self.agent is None:
+            return complete_parts(self.hv, self.plan, self.io, ask())
+        try:
+            found: list[Mapping[int, DomainPart]] = self.orders.give(Work.SAVE)
+        except (OrderError, RunOverError):
+            return None
+        parts = complete_parts(self.hv, self.plan, self.io, found)
+        self._reach_all()
+        return parts if parts is not None and self.agent.images.gather() else None
+
+    def _let_go(self) -> None:
+        if self.agent is not None:
+            self.agent.images.let_go()
 
     def _published(self) -> AbstractContextManager[object]:
         """Ray's metrics follow the tables meanwhile, where they are wanted."""
@@ -351,9 +369,9 @@ class HypervisorActor(Member):
         """What the runtime is to do; None when the run is over."""
         return self.orders.next()
 
-    def answer(self, number: int, error: str = "") -> None:
+    def answer(self, number: int, error: str = "", result: Any = None) -> None:
         """An order has been carried out, or `error` says why not."""
-        self.orders.answer(number, error)
+        self.orders.answer(number, error, result)
 
     def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
         """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""

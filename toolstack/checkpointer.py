@@ -12,6 +12,7 @@ from abi.types import NEVER, Domid
 from hypervisor.domain_ranges import HOST, copy_ranges, domain_ranges, held
 from hypervisor.host_state import HostState, HostTable
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainState, DomainTable, VcpuTable
 from toolstack import checkpoint
 from toolstack.checkpoint import Checkpoint
@@ -27,11 +28,13 @@ class Checkpointer:
     """Takes the checkpoints that `plan` asks for, with the baton, in the hypervisor's process.
 
     `descriptor` is the open file that is the host's memory.  `collect()` gives what `checkpoint_parts.save_domain`
-    gives for each domain, by domid; None where one cannot be had.
+    gives for each domain, by domid; None where one cannot be had.  `done()` is called when nobody needs any more what
+    it has made of the memory.
     """
 
     def __init__(self, hv: Hypervisor, plan: HostPlan, descriptor: int, collect: Collect, *,
-                 traced: bool) -> None:
+                 traced: bool, done: Callable[[], None] = lambda: None) -> None:
+        self._done = done
         self._hv, self._plan, self._descriptor, self._collect, self._traced = hv, plan, descriptor, collect, traced
         self._name = plan.name if not plan.absent else f"{plan.name}-{plan.domains[0].name}"
         """A part of a host must not write over what the whole host has written."""
@@ -58,6 +61,7 @@ class Checkpointer:
         hv.host.mark[0] = (now // wanted.every_ns + 1) * wanted.every_ns
         domains = self._collect()
         if domains is None:
+            self._done()
             return  # somebody is lost, which is told, and the next one will be without him
         body = {
             "name": self._plan.name, "time": now, "layout": checkpoint.layout(self._shape),
@@ -74,6 +78,8 @@ class Checkpointer:
         except OSError as error:
             hv.io.log(f"no checkpoint at {now / 1e9:.6f} s: {error.strerror or error}")
             return
+        finally:
+            self._done()
         hv.io.log(f"checkpoint at {now / 1e9:.6f} s: {path.name}, {facts.content / 2**20:.1f} MiB")
 
     def now(self) -> int:
@@ -103,6 +109,9 @@ def restore_host(saved: Checkpoint, descriptor: int, *, traced: bool) -> int:
         saved.load(view, shape)
     host = HostState(view, shape).table(HostTable)
     host.stop[0] = host.request[0] = host.outcome[0] = 0
+    place = HostState(view, shape).table(PlaceTable)
+    for column in (place.home.cast("B"), place.here):  # which node is whose is said anew
+        column[:] = bytes(len(column))
     return time.monotonic_ns() - saved.time
 
 

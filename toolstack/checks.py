@@ -74,8 +74,6 @@ def _nodes(config: HostConfig) -> Iterator[Problem]:
                           f"expected {actors[actor]}, where others of the actor {actor!r} are, got {node}")
     if nodes > 1 and config.clock.mode == "host":
         yield Problem(("clock", "mode"), "expected virtual where domains are on several nodes, got host")
-    if nodes > 1 and config.checkpoint is not None:
-        yield Problem(("checkpoint",), "expected none where domains are on several nodes")
 
 
 def nodes_of(config: HostConfig) -> int:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from domains.seat import HYPERVISOR
 from hypervisor.tables import DomainState
 from toolstack.actors import Attachment, Keep, Member, attachment, buffer_size
-from toolstack.errors import HostError
+from toolstack.checkpoint import Checkpoint
+from toolstack.checkpointer import forget_absent, restore_host
+from toolstack.errors import CheckpointError, HostError
 from toolstack.jobs import LOOK
 from toolstack.link import Address
 from toolstack.node_agent import PairTraffic, make_bell
@@ -19,19 +21,29 @@ from toolstack.session import create_domains
 class NodeActor(Member):
     """Makes the host's memory on node `number`, and is its agent.  Raises HostError."""
 
-    def __init__(self, plan: HostPlan, number: int, keep: Keep) -> None:
+    def __init__(self, plan: HostPlan, number: int, keep: Keep, saved: Checkpoint | None = None) -> None:
         size = buffer_size(plan)
         self._number = number
         self.file = os.memfd_create(f"domus-{plan.name}-{number}")
         os.ftruncate(self.file, size)
-        self._boot = time.monotonic_ns()
+        self._saved = saved
+        self._failure: CheckpointError | None = None
+        try:
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self.file, traced=keep.trace)
+        except CheckpointError as error:  # who raised it here would be one of Ray's that died
+            self._failure = error
+            return
         self._bell = make_bell()
         super().__init__(plan, self.file, HYPERVISOR, self._boot, keep, number=number, bell=self._bell[1])
-        create_domains(self.hv, plan)
+        if saved is None:
+            create_domains(self.hv, plan)
+        forget_absent(self.hv, plan)
         self._seat_domains()
 
     def attachment(self) -> Attachment:
-        """What domain actors of this node attach with."""
+        """What domain actors of this node attach with.  Raises CheckpointError where it could not be restored."""
+        if self._failure is not None:
+            raise self._failure
         return attachment(self.file, self._boot, self._number, self._bell[1])
 
     def listen(self, host: str, secret: bytes) -> Address:
@@ -45,6 +57,8 @@ class NodeActor(Member):
 
     def run(self) -> None:
         """This node's domains are loaded: serve until the run has ended.  Raises HostError."""
+        if self._saved is not None:
+            self._agent.images.restored()
         self._agent.built()
         try:
             self._agent.wait()

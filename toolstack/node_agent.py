@@ -31,6 +31,7 @@ from toolstack.link import Address, Endpoint
 from toolstack.link_events import FrameError, LinkError, PeerLost, PeerLostError, Received
 from toolstack.link_frames import decode
 from toolstack.log import log
+from toolstack.node_images import Images
 from toolstack.node_lanes import NodeLanes
 from toolstack.node_losses import NOBODY, Losses
 from toolstack.node_members import Members
@@ -104,6 +105,8 @@ class Agent:
         """By kind of message, what is done with it: the sender, and what follows the kind."""
         self.moves = Moves(number, self._travellers, self, state.arena.u8, file, punch,
                            lambda peer, message: endpoint.send(peer, message, bulk=True), self._place_domain)
+        self.images = Images(number, self._travellers, self, self.moves, homes,
+                             lambda offset, length: bytes(state.arena.u8[offset:offset + length]))
         self.address: Address = endpoint.address
         endpoint.watch(bell)
         self._thread = threading.Thread(target=self._work, name=f"agent of node {number}", daemon=True)
@@ -397,6 +400,7 @@ class Agent:
             self._fail(f"the first node is lost: {event.reason}")
         elif self._number == FIRST:
             self.moves.lost(event.peer)
+            self.images.lost(event.peer)
             self._losses.add(event.peer)
             self._lost(event.peer)
 

@@ -53,3 +53,6 @@ class Kind(IntEnum):
     """It does not move after all."""
     MOVE_BACK = 25
     """The same, when it had been let go and where it was to go is lost."""
+    IMAGE = 26
+    """The first node needs the memory of all domains, for a checkpoint."""
+    IMAGE_SENT = 27

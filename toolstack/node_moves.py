@@ -258,10 +258,10 @@ class Moves:
 
     def _on_clear(self, peer: int, domid: int) -> None:
         """A domain is going to come: its memory here may still have what it once had here."""
-        for offset, length in self._found(domid):
+        for offset, length in self.found(domid):
             self._travellers.put_memory(domid, offset, bytes(length))
 
-    def _found(self, domid: int) -> list[Range]:
+    def found(self, domid: int) -> list[Range]:
         """What of a domain's memory this node has any bytes of."""
         size = len(self._memory) // PAGE_SIZE * PAGE_SIZE
         data = [(first * PAGE_SIZE, end * PAGE_SIZE) for first, end in data_pages(self._file, size)]
@@ -302,17 +302,18 @@ class Moves:
         self._travellers.moved(domid, node)
         self._place(domid, node, process)
         if self._leaving.pop(domid, None) is not None:
-            self._let_go(domid)
+            self.let_go([domid])
 
-    def _let_go(self, domid: int) -> None:
-        """Give the memory back that a domain had here, but for pages that others here have mapped."""
-        kept = self._travellers.own_pages(domid)
-        for offset, length in self._found(domid):
-            start = offset
-            for page in (*sorted(page for page in kept if offset <= page < offset + length), offset + length):
-                if start < page:
-                    self._punch(start, page - start)
-                start = page + PAGE_SIZE
+    def let_go(self, domids: Iterable[int]) -> None:
+        """Give the memory back that these domains have here and that does not travel."""
+        for domid in domids:
+            kept = self._travellers.own_pages(domid)
+            for offset, length in self.found(domid):
+                start = offset
+                for page in (*sorted(page for page in kept if offset <= page < offset + length), offset + length):
+                    if start < page:
+                        self._punch(start, page - start)
+                    start = page + PAGE_SIZE
 
     def _tell(self, node: int, kind: Kind, *rest: object) -> None:
         """A message to a node, which may be this one."""

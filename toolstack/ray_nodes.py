@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from toolstack.actors import Attachment, Keep
+from toolstack.checkpoint import Checkpoint
 from toolstack.errors import HostError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
@@ -25,12 +26,13 @@ class RayNodes:
     Raises HostError where the cluster has too few.
     """
 
-    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep) -> None:
+    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep,
+                 saved: Checkpoint | None = None) -> None:
         self._plan, self._many = plan, plan.nodes > 1
         self._found = _alive_nodes(plan.nodes)
         self._actors: list[Any] = [
             make(NodeActor).options(name=node_name(plan.name, number), **self.options(number)).remote(
-                plan, number, keep)
+                plan, number, keep, saved)
             for number in range(1, plan.nodes)]
         self._runs: dict[Any, int] = {}
         self._lost: set[int] = set()

@@ -14,12 +14,14 @@ from toolstack.orders import Order, Work
 
 class RayOrders:
     """`make(order)` starts an actor that attaches to the host's memory: the actor, and the reference to wait for;
-    `begin(process, actor)` has it take part; `actor_of(process)` is the one that does, or raises KeyError.
+    `begin(process, actor)` has it take part; `actor_of(process)` is the one that does, or raises KeyError.  `save()` is
+    what all that live keep of their domains.
     """
 
     def __init__(self, hypervisor: Any, make: Callable[[Order], tuple[Any, Any]],
-                 begin: Callable[[int, Any], None], actor_of: Callable[[int], Any]) -> None:
+                 begin: Callable[[int, Any], None], actor_of: Callable[[int], Any], save: Callable[[], Any]) -> None:
         self._hypervisor, self._make, self._begin, self._actor_of = hypervisor, make, begin, actor_of
+        self._save = save
         self._next = hypervisor.next_order.remote()
         self._parts: dict[int, Any] = {}
         self._making: dict[Any, tuple[Order, Any]] = {}
@@ -61,6 +63,9 @@ class RayOrders:
             if order.work == Work.MAKE:
                 actor, reference = self._make(order)
                 self._making[reference] = order, actor
+                return
+            if order.work == Work.SAVE:
+                self._hypervisor.answer.remote(order.number, "", self._save())
                 return
             actor = self._actor_of(order.process)
             if order.work == Work.RELEASE:

@@ -109,7 +109,7 @@ class _Session:
         plan = self._plan
         # They share memory, so all of a node are on one machine.
         self._actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
-        self._nodes = RayNodes(plan, self._actor, self._keep)
+        self._nodes = RayNodes(plan, self._actor, self._keep, self._saved)
         # Processes start side by side; what one needs of another comes later.
         self._hypervisor = self._actor(HypervisorActor).options(
             name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._keep, self._saved)
@@ -166,7 +166,8 @@ class _Session:
             self._outputs[actor.lines.remote()] = actor
         for process, actor in enumerate(self._actors, 1):
             self._take_part(process, actor)
-        orders = RayOrders(self._hypervisor, self._make, self._begin_moved, self._actor_of)
+        orders = RayOrders(self._hypervisor, self._make, self._begin_moved, self._actor_of,
+                           lambda: _saved_parts([*self._actors, *self._moved.values()]))
         hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None

@@ -1,0 +1,98 @@
+"""A checkpoint of a host on several nodes: for it the first node gets what the others have, and gives it back.
+
+What travels with batons is there already, since all stand still between two rounds, and the cold parts are asked for as
+before any call that needs them.  What is left is the domains' own memory.  A host that goes on from a checkpoint has
+the whole of it on each node, which keeps what is its own.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from domains.travel import Travellers
+from toolstack.link_events import PeerLostError
+from toolstack.node_messages import FIRST, Kind
+from toolstack.node_moves import Moves, Owner
+
+_PIECE = 256 << 10
+
+
+class Images:
+    """The part of node `number` in checkpoints; `homes` says by domid where each lives, `read(offset, length)` gives
+    bytes of its memory."""
+
+    def __init__(self, number: int, travellers: Travellers, owner: Owner, moves: Moves, homes: "list[int]",
+                 read: Callable[[int, int], bytes]) -> None:
+        self._number, self._travellers, self._owner, self._moves = number, travellers, owner, moves
+        self._homes, self._read = homes, read
+        self._missing: set[int] = set()
+        self._lost = False
+        self._complete = threading.Event()
+        owner.handlers.update({Kind.IMAGE: self._on_image, Kind.IMAGE_SENT: self._on_sent})
+
+    # -- on the first node, while all stand still
+
+    def gather(self) -> bool:
+        """Have the memory of all domains here.  False where a node is lost meanwhile."""
+        self._complete.clear()
+        self._lost = False
+
+        def job() -> None:
+            self._missing = {home for home in self._homes[1:] if home != FIRST} & set(self._owner.peers())
+            for node in self._missing:
+                self._owner.send(node, Kind.IMAGE)
+            self._done()
+
+        self._owner.do(job)
+        self._complete.wait()
+        return not self._lost
+
+    def let_go(self) -> None:
+        """What is at home on other nodes is needed here no more."""
+        done = threading.Event()
+
+        def job() -> None:
+            self._moves.let_go(self._foreign())
+            done.set()
+
+        self._owner.do(job)
+        done.wait()
+
+    # -- in the agent's thread
+
+    def lost(self, node: int) -> None:
+        """A node is gone."""
+        if node in self._missing:
+            self._lost = True
+            self._missing.discard(node)
+            self._done()
+
+    def restored(self) -> None:
+        """The whole host has been restored here, before anybody runs: say what of it travels, and keep the rest."""
+        self._travellers.share_mapped()
+        self._moves.let_go(self._foreign())
+
+    def _foreign(self) -> list[int]:
+        return [domid for domid in range(1, len(self._homes)) if self._homes[domid] != self._number]
+
+    def _done(self) -> None:
+        if not self._missing:
+            self._complete.set()
+
+    def _on_image(self, peer: int) -> None:
+        with suppress(PeerLostError):
+            for domid in range(1, len(self._homes)):
+                if self._homes[domid] == self._number:
+                    self._send(domid)
+            self._owner.send_last(FIRST, Kind.IMAGE_SENT)
+
+    def _send(self, domid: int) -> None:
+        for offset, length in self._moves.found(domid):
+            for at in range(offset, offset + length, _PIECE):
+                piece = self._read(at, min(_PIECE, offset + length - at))
+                self._owner.send_last(FIRST, Kind.MOVE_MEMORY, domid, at, piece)
+
+    def _on_sent(self, peer: int) -> None:
+        self._missing.discard(peer)
+        self._done()
+
