@@ -44,9 +44,6 @@ class Wire(Protocol):
     def broken(self) -> bool:
         """Whether a link has ended; told once."""
 
-    def close(self) -> None:
-        """End all links."""
-
 
 class Agency(Protocol):
     """A process's ways to its node's agent."""
@@ -80,11 +77,6 @@ class Lanes:
             self._look_again()
         return self.wire is not None
 
-    def close(self) -> None:
-        """The run is over."""
-        if self.wire is not None:
-            self.wire.close()
-
     def _look_again(self) -> None:
         """The agent has made a lane, or taken it down."""
         table, me = self._table, self._me
@@ -99,7 +91,7 @@ class Lanes:
                 table.bell[me] = self.wire.bell
                 table.port[me] = self.wire.port
                 self._agent.ring()
-        except OSError:  # it is gone already
+        except (OSError, ValueError):  # it is gone already, and its number may be another file's
             self._lane = None
             return
         self._addresses = {}

@@ -410,10 +410,8 @@ class DomainActor(Member):
             super().__init__(plan, self.file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        self._lanes: Lanes | None = None
-        if self.node is not None:
-            self._lanes = Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire)
-            self.baton.use(self._lanes)
+        if self.node is not None:  # links stay until the process goes: an end that is seen means that it died
+            self.baton.use(Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire))
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids] if me <= len(plan.actors) else []
         if self._domains and max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()
@@ -472,8 +470,6 @@ class DomainActor(Member):
         finally:
             self._ended.set()
             self._leave()
-            if self._lanes is not None:
-                self._lanes.close()
         self.hv.trace.finish()
         return [Result(self._report(domain), self.pieces.get(domain.domid, [])) for domain in self._domains]
 

@@ -70,6 +70,8 @@ class Losses:
         self._open: list[Loss] = []
         self._next, self._wanted = _SEARCH, threading.Event()
         self._closed: dict[int, int] = {}
+        self._told: dict[int, tuple[int, int]] = {}
+        """On the first node: by team that was given up, in which round, and the node that was told to go on with it."""
 
     def __bool__(self) -> bool:
         return bool(self._open) or self._wanted.is_set()
@@ -145,7 +147,7 @@ class Losses:
     def _settle(self, loss: Loss) -> None:
         """All that are left have said which teams they have: the others' go on from what somebody has."""
         known = {team for here in loss.heard.values() for team in here}
-        away = set(self._baton.away())
+        away = {team for team in self._baton.away() if not self._goes_on(team)}
         gone = {team: max(turns.values()) for team, turns in loss.teams.items() if team not in known and team in away}
         moves = any(loss.suspects.get(team) != turn for team, turn in gone.items())
         if moves or not loss.sure:
@@ -158,7 +160,13 @@ class Losses:
                 self._sends.send(peer, Kind.FORGET, team, domids, loss.node)
             self.forget(team, domids, loss.node)
             best = max(loss.teams[team], key=lambda node: (loss.teams[team][node], -node))
+            self._told[team] = self._host.round[0], best
             if best == FIRST:
                 self.reclaim(team, domids, loss.node)
             else:
                 self._sends.send(best, Kind.RECLAIM, team, domids, loss.node)
+
+    def _goes_on(self, team: int) -> bool:
+        """Whether a node that lives has been told to go on with a team, and to end this round for it."""
+        number, node = self._told.get(team, (-1, FIRST))
+        return number == self._host.round[0] and node in (FIRST, *self._endpoint.peers)

@@ -89,9 +89,3 @@ class LinkWire:
         """See `Wire`."""
         broken, self._broken = self._broken, False
         return broken
-
-    def close(self) -> None:
-        """See `Wire`."""
-        self._endpoint.close()
-        os.close(self._reading)
-        os.close(self.bell)
