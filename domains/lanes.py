@@ -30,7 +30,10 @@ class Wire(Protocol):
     """Who writes to this file of the process ends its sleep."""
 
     def reaches(self, process: int, address: Any) -> bool:
-        """Whether there is a link to a process; it is made where there never was one."""
+        """Whether there is a link to a process, which listens there; it is made where there never was one.
+
+        Another process may have had the number before, and listened somewhere else.
+        """
 
     def send(self, process: int, message: bytes) -> None:
         """Send a message, which is lost where the process is."""
@@ -43,6 +46,9 @@ class Wire(Protocol):
 
     def broken(self) -> bool:
         """Whether a link has ended; told once."""
+
+    def close(self) -> None:
+        """End all links: the process takes no part any more."""
 
 
 class Agency(Protocol):
@@ -76,6 +82,11 @@ class Lanes:
         if self._table.made[self._me] != self._made:
             self._look_again()
         return self.wire is not None
+
+    def close(self) -> None:
+        """The process takes no part any more, and another may get its number."""
+        if self.wire is not None:
+            self.wire.close()
 
     def _look_again(self) -> None:
         """The agent has made a lane, or taken it down."""

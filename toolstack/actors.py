@@ -410,8 +410,12 @@ class DomainActor(Member):
             super().__init__(plan, self.file, me, attachment.boot, keep, number=attachment.node, bell=bell)
         except OSError as error:
             raise HostError(f"a domain actor cannot map the host's memory: {error}") from error
-        if self.node is not None:  # links stay until the process goes: an end that is seen means that it died
-            self.baton.use(Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire))
+        self._lanes: Lanes | None = None
+        if self.node is not None:
+            for column in (self.batons.port, self.batons.bell, self.batons.lane, self.batons.asleep):
+                column[me] = 0  # somebody else may have been this process before
+            self._lanes = Lanes(self.batons, me, self.hv.host, self.hv.state.arena.u8, self.node, LinkWire)
+            self.baton.use(self._lanes)
         self._domains = [plan.domain(domid) for domid in plan.actors[me - 1].domids] if me <= len(plan.actors) else []
         if self._domains and max(domain.memory for domain in self._domains) <= _SMALL:
             without_huge_pages()
@@ -459,15 +463,17 @@ class DomainActor(Member):
     def retire(self) -> None:
         """Take no part in the run any more."""
         self.retired = True
-        self.batons.pid[self._me] = 0
         self.baton.wake(self._me)
         self._ended.wait(_PATIENCE)
+        self.batons.pid[self._me] = 0
 
     def run(self) -> list[Result]:
         """Take turns until the run has ended."""
         try:
             Runner(self.hv, self._vcpus, self.baton, None, self._wait_until).run()
         finally:
+            if self.retired and self._lanes is not None:  # else links stay: an end that is seen means that it died
+                self._lanes.close()
             self._ended.set()
             self._leave()
         self.hv.trace.finish()

@@ -18,8 +18,9 @@ from toolstack.node_lanes import NodeLanes
 from toolstack.node_members import Members
 from toolstack.node_messages import FIRST, Kind
 
-_DOUBT = 0.25
-"""Seconds after which a team that nobody has is asked for again: its baton may just have been on its way."""
+_DOUBT = 0.6
+"""Seconds after which a team that nobody has is asked for again: its baton may have been on its way, to a process that
+the machine had no time for."""
 NOBODY = -2
 """No node's number: what was lost is not gone with one."""
 _SEARCH = NOBODY - 1

@@ -15,6 +15,7 @@ from toolstack.link_look import Look
 
 _LOOK = 300e-6
 """Seconds to look for a baton: somewhat longer than another's short turn takes, with the way there and back."""
+_FAREWELL = b"end"
 _CONNECT = 2.0
 """Seconds that making a link may take."""
 
@@ -29,23 +30,26 @@ class LinkWire:
         except LinkError as error:
             raise OSError(str(error)) from error
         self._broken = False
+        self._leaving: set[int] = set()
+        """Processes that end, and have no baton."""
         self._reading, self.bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._endpoint.watch(self._reading)
         self.port = self._endpoint.address[1]
         self._look = Look(_LOOK if (os.cpu_count() or 1) > 1 else 0)
         self._vain = False
         """The last look was: one in vain is the end of a round, and says nothing of the next."""
-        self._tried: set[int] = set()
+        self._tried: dict[int, Any] = {}
+        """By process, where it was when a link to it was made, or could not be."""
 
     def reaches(self, process: int, address: Any) -> bool:
         """See `Wire`."""
         endpoint = self._endpoint
         endpoint.glance()  # somebody may be gone
         if endpoint.linked(process):
-            return True
-        if process in self._tried or process in endpoint.traffic:
+            return bool(self._tried.setdefault(process, address) == address)
+        if process in self._tried and self._tried[process] == address:
             return False
-        self._tried.add(process)
+        self._tried[process] = address
         try:
             endpoint.connect(process, tuple(address), _CONNECT)
         except LinkError:
@@ -79,11 +83,22 @@ class LinkWire:
         """See `Wire`."""
         event = self._endpoint.receive(seconds)
         while event is not None:
-            if isinstance(event, Received):
+            if isinstance(event, Received) and event.message == _FAREWELL:
+                self._leaving.add(event.peer)
+            elif isinstance(event, Received):
                 return event.message if isinstance(event.message, bytes) else b""
-            self._broken |= isinstance(event, PeerLost)
+            elif isinstance(event, PeerLost) and event.peer in self._leaving:
+                self._leaving.discard(event.peer)
+            else:
+                self._broken |= isinstance(event, PeerLost)
             event = self._endpoint.receive(0) if self._endpoint.pending else None
         return None
+
+    def close(self) -> None:
+        """See `Wire`."""
+        for process in self._endpoint.peers:
+            self.send(process, _FAREWELL)
+        self._endpoint.close()
 
     def broken(self) -> bool:
         """See `Wire`."""
