@@ -52,7 +52,8 @@ class Images:
         done = threading.Event()
 
         def job() -> None:
-            self._moves.let_go(self._foreign())
+            coming = self._moves.coming()
+            self._moves.let_go(domid for domid in self._foreign() if domid not in coming)
             done.set()
 
         self._owner.do(job)
@@ -90,6 +91,7 @@ class Images:
         for offset, length in self._moves.found(domid):
             for at in range(offset, offset + length, _PIECE):
                 piece = self._read(at, min(_PIECE, offset + length - at))
+                self._moves.imaged(domid, at, len(piece))
                 self._owner.send_last(FIRST, Kind.MOVE_MEMORY, domid, at, piece)
 
     def _on_sent(self, peer: int) -> None:

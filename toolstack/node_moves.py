@@ -185,6 +185,16 @@ class Moves:
         if owner in self._leaving:
             self._leaving[owner].again.add(address)
 
+    def coming(self) -> set[int]:
+        """On the first node: the domains that are about to come to it."""
+        return {wait.domid for wait in self._waits.values() if wait.target == self._number}
+
+    def imaged(self, domid: int, offset: int, length: int) -> None:
+        """The first node gets this of a domain's memory for a checkpoint, which is not what a copy of it had there."""
+        leaving = self._leaving.get(domid)
+        if leaving is not None and leaving.target == FIRST:
+            leaving.again.update(range(offset, offset + length, PAGE_SIZE))
+
     # -- the source
 
     def _on_begin(self, peer: int, domid: int, target: int) -> None:
