@@ -255,7 +255,9 @@ class HypervisorActor(Member):
         for domid in self.domids_of(process):
             if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
                 self.hv.lose_node(domid)
-        self._bury(process, f"its node is lost (number {node})")
+        for domid, why in self._reasons(process, f"its node is lost (number {node})").items():
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.crash(domid, why)
 
     def traffic(self) -> dict[int, PairTraffic]:
         """What this node sent to others."""
@@ -333,21 +335,22 @@ class HypervisorActor(Member):
         if self.agent is not None:
             self.agent.search()
 
-    def _bury(self, process: int, reason: str = "") -> None:
+    def _bury(self, process: int) -> None:
         """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
         tables half changed, too, and nobody may run before that is put right.
         """
-        if self.plan.nodes > 1:  # what other nodes have of the tables is not here to be looked at
-            for domid, why in self._reasons(process, reason).items():
-                if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
-                    self.hv.crash(domid, why)
-            return
+        dead = {process, *self.baton.dead()}
+        if self.agent is not None:  # what other nodes have of the tables is to be looked at, too
+            self._reach_all()
+            self.agent.images.gather()
+            dead.update(self.agent.images.dead)
         lost: dict[Domid, str] = {}
-        for each in sorted({process, *self.baton.dead()}):
-            lost |= self._reasons(each, reason)
+        for each in sorted(dead):
+            lost |= self._reasons(each)
         self.hv.lose(lost)
+        self._let_go()
 
-    def _reasons(self, process: int, reason: str) -> dict[Domid, str]:
+    def _reasons(self, process: int, reason: str = "") -> dict[Domid, str]:
         """Why each domain of a process that died crashes."""
         domids = self.domids_of(process)
         others = len(domids) - 1

@@ -106,7 +106,8 @@ class Agent:
         self.moves = Moves(number, self._travellers, self, state.arena.u8, file, punch,
                            lambda peer, message: endpoint.send(peer, message, bulk=True), self._place_domain)
         self.images = Images(number, self._travellers, self, self.moves, homes,
-                             lambda offset, length: bytes(state.arena.u8[offset:offset + length]))
+                             lambda offset, length: bytes(state.arena.u8[offset:offset + length]), baton.dead,
+                             self._domains.released)
         self.address: Address = endpoint.address
         endpoint.watch(bell)
         self._thread = threading.Thread(target=self._work, name=f"agent of node {number}", daemon=True)
