@@ -1,4 +1,4 @@
-"""A node of a Ray cluster is gone, or an actor on one, while a host runs there; what is left, and what a checkpoint saves.
+"""A node of a Ray cluster is gone, or an actor on one, while a host runs there: what is left, and what can be restored.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from toolstack.checkpoint import read, written
 from toolstack.plan import CheckpointPlan
 from toolstack.runtime import RunOptions, load_runtime
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # Ray's own
 
 
 @pytest.fixture
