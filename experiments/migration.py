@@ -38,7 +38,7 @@ from toolstack.session import memory_file, shape_of
 
 _LIMIT = 300.0
 _FILLED_NS = 3_500_000
-"""Nanoseconds of a guest's time after which it has written nearly all of each MiB for the first time."""
+"""Nanoseconds of a guest's time that writing a MiB takes, or a little less."""
 _MIB = 1 << 20
 GUESTS = {"busy": "laps=1000000", "idle": "laps=1000000 rest=100000000"}
 
@@ -90,16 +90,20 @@ def plan(guest: str, memory: str) -> HostPlan:
     return from_data({"domains": domains, "placement": {"nodes": 2}}, Path(), name=f"migration-{guest}").plan()
 
 
+def filled_ns(host: HostPlan) -> int:
+    """When the first domain has written nearly all of its memory once, in nanoseconds of its time."""
+    return host.domains[0].memory // _MIB * _FILLED_NS
+
+
 def measure(runtime: Runtime, guest: str, memory: str, moves: int) -> Moves:
     """Move it to and fro.  Raises MeasurementError, HostError."""
     wanted = plan(guest, memory)
     errors: list[Exception] = []
     threads: list[threading.Thread] = []
-    filled_ns = wanted.domains[0].memory // _MIB * _FILLED_NS
 
     def work(handle: xenctrl.Handle) -> None:
         try:
-            while xenctrl.domain_getinfo(handle, 1, 1)[0].cpu_time < filled_ns:
+            while xenctrl.domain_getinfo(handle, 1, 1)[0].cpu_time < filled_ns(wanted):
                 time.sleep(0.02)
             for number in range(moves):
                 xenctrl.domain_migrate(handle, 1, 1 - number % 2)
@@ -140,8 +144,8 @@ class Stop(NamedTuple):
 def measure_checkpoint(memory: str) -> Stop:
     """The busy guest's host, written to a file and read again.  Raises MeasurementError, HostError."""
     with TemporaryDirectory() as folder:
-        settings = {"domains": {"traveller": {"kernel": "traveller", "cmdline": "laps=3", "memory": memory}},
-                    "checkpoint": {"every": "100ms", "directory": folder, "keep": 1}}
+        settings = {"domains": {"traveller": {"kernel": "traveller", "cmdline": "laps=6", "memory": memory}},
+                    "checkpoint": {"every": f"{2 * filled_ns(plan('busy', memory))}ns", "directory": folder, "keep": 1}}
         wanted = from_data(settings, Path(), name="migration-stop").plan()
         sink = Silence()
         load_runtime("local").run(wanted, RunOptions(timeout=_LIMIT), sink)

@@ -23,7 +23,7 @@ def test_a_guest_that_sleeps_has_nothing_left_to_copy_while_it_stands_still() ->
 
 
 def test_a_checkpoint_is_written_and_read() -> None:
-    stop = measure_checkpoint("16MiB")
+    stop = measure_checkpoint("8MiB")
     assert min(stop) > 0
 
 
