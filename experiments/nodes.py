@@ -80,7 +80,8 @@ def _turns(guest: str, nodes: int, rate: float, links: Sequence[LinkReport]) -> 
 
 
 @contextmanager
-def _cluster(nodes: int) -> Iterator[None]:
+def cluster(nodes: int) -> Iterator[None]:
+    """A Ray cluster of so many nodes on this machine, to which this process is connected meanwhile."""
     import toolstack.ray_environment  # noqa: F401 - before Ray
 
     # isort: split
@@ -124,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         if options.ray:
-            with _cluster(2):
+            with cluster(2):
                 _table(measure_ray, options.rounds, options.runs)
         else:
             _table(measure, options.rounds, options.runs)

@@ -89,11 +89,13 @@ class Mover:
 
     def _move(self, domid: Domid, name: str, wait: Wait, old: int, new: int) -> MigrationReport:
         moves = self._agent.moves
+        started = time.perf_counter_ns()
         moves.begin(wait)
         try:
             while not wait.ready.wait(LOOK):
                 if self._hv.host.outcome[0]:
                     raise RunOverError("the run is over")
+            copying = time.perf_counter_ns() - started
             switch = self._jobs.do(lambda: self._switch(domid, name, wait, old, new))
         except RunOverError:
             moves.give_up(wait)
@@ -102,7 +104,7 @@ class Mover:
             self._orders.give(Work.END, new)
             raise MigrationError(switch.error)
         return MigrationReport(name, wait.source, wait.target, self._now, switch.down_ns, wait.copied.passes,
-                               wait.copied.bytes, wait.rest)
+                               wait.copied.bytes, wait.rest, copying)
 
     def _switch(self, domid: Domid, name: str, wait: Wait, old: int, new: int) -> _Switch:
         """In the run's thread, when all stand still."""

@@ -77,6 +77,8 @@ class MigrationReport:
     """Bytes of memory that went over meanwhile."""
     rest_bytes: int
     """Bytes of memory that went over while it stood still."""
+    copy_ns: int
+    """Host time for which its memory was copied while it ran."""
 
 
 @dataclass

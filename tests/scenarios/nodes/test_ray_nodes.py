@@ -1,10 +1,13 @@
 """Hosts on several nodes of a Ray cluster, all of them on this machine."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from all_kinds import build
 
+import xenctrl
 from toolstack import local
 from toolstack.errors import HostError
 from toolstack.runtime import load_runtime
@@ -64,6 +67,45 @@ def test_pages_across_nodes(cluster, configs):
     assert digests[0] == digests[1]
     across = [link for link in report.links if {link.source, link.target} == {1, 2}]
     assert [bool(link.hand_overs) for link in across] == [True, True]
+
+
+def move_the_other_one(found):
+    """When the timeline has moved `ping`, move `pong` to the last node, as a program outside would."""
+    from ray.util import list_named_actors
+
+    from toolstack.ray_names import NAMESPACE, domain_name
+
+    def actors():
+        return {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
+
+    deadline = time.monotonic() + 60
+    while domain_name("host", "ping@node-1") not in actors():
+        assert time.monotonic() < deadline, "the timeline has moved nothing"
+        time.sleep(0.05)
+    with xenctrl.interface_open("host", timeout=30) as handle:
+        found["told"] = xenctrl.domain_migrate(handle, 2, 2)
+        found["actors"] = actors()
+
+
+def test_a_pair_moves_by_the_timeline_and_from_outside(cluster, configs):
+    digests, found = [], {}
+    for runtime in (local, load_runtime("ray")):
+        host = Host(runtime, configs)
+        for name, peer in (("ping", "pong"), ("pong", "ping")):
+            host.domain("passing", name=name, cmdline=f"role={name} peer=${{{peer}.domid}} rounds=60000 pages=4",
+                        memory="8MiB", **({} if runtime is local else {"placement": {"node": 0}}))
+        if runtime is not local:
+            host.configure(placement={"nodes": NODES}, timeline=[{"at": "1ms", "migrate": "ping", "to": 1}])
+            mover = threading.Thread(target=move_the_other_one, args=(found,))
+            mover.start()
+        report = host.run(timeout=120)
+        assert host.failures == []
+        digests.append(report.digest)
+    mover.join()
+    assert [(move.domain, move.source, move.target) for move in report.migrations] == [("ping", 0, 1), ("pong", 0, 2)]
+    assert found["told"] == report.migrations[1]
+    assert {"host/ping@node-1", "host/pong@node-2"} <= found["actors"]
+    assert digests[0] == digests[1]
 
 
 def test_more_nodes_than_there_are(cluster, configs):
