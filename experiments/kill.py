@@ -25,7 +25,7 @@ from domains.host_code import HostCodeError
 from domains.native import BlockMeter
 from experiments.kill_front import load_deadly_front
 from experiments.kill_trial import Kind, Trial, run
-from toolstack.actors import DomainActor
+from toolstack.domain_actor import DomainActor
 from toolstack.errors import ConfigError, HostError
 from toolstack.load import from_data
 from toolstack.plan import HostPlan

@@ -22,7 +22,8 @@ from experiments.kill_invariants import violations
 from experiments.kill_python import kill_in_hypercall, kill_in_round
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.repair import Wrong
-from toolstack.actors import DomainActor, HypervisorActor, Result
+from toolstack.domain_actor import DomainActor, Result
+from toolstack.hypervisor_actor import HypervisorActor
 from toolstack.plan import HostPlan
 
 PATIENCE = 60.0

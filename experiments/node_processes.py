@@ -18,8 +18,10 @@ from typing import Any
 from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
-from toolstack.actors import DomainActor, HypervisorActor, Keep
+from toolstack.actor import Keep
 from toolstack.checkpoint import Checkpoint
+from toolstack.domain_actor import DomainActor
+from toolstack.hypervisor_actor import HypervisorActor
 from toolstack.jobs import RunOverError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor

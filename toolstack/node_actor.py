@@ -1,4 +1,4 @@
-"""The actor that owns the memory of a node other than the first, as a plain class: see `toolstack.actors`."""
+"""The actor that owns the memory of a node other than the first, as a plain class: see `toolstack.actor`."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from domains.seat import HYPERVISOR
 from hypervisor.tables import DomainState
-from toolstack.actors import Attachment, Keep, Member, attachment, buffer_size
+from toolstack.actor import Attachment, Keep, Member, attachment, buffer_size
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpointer import forget_absent, restore_host
 from toolstack.errors import CheckpointError, HostError

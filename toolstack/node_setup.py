@@ -18,7 +18,7 @@ from toolstack.plan import HostPlan
 from toolstack.session import scrubber
 
 if TYPE_CHECKING:
-    from toolstack.actors import Member
+    from toolstack.actor import Member
 
 _STORE = 0
 """The store's state is domain 0's, and lives on the first node."""

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from toolstack.actors import Attachment, Keep
+from toolstack.actor import Attachment, Keep
 from toolstack.checkpoint import Checkpoint
 from toolstack.errors import HostError
 from toolstack.link_handshake import new_secret

@@ -1,14 +1,16 @@
 """Carries out what the hypervisor's actor orders of the process that started the run: see `toolstack.orders`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
 
 # isort: split
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from toolstack.checkpoint_parts import DomainPart
 from toolstack.orders import Order, Work
 
 
@@ -93,3 +95,12 @@ def _error(reference: Any) -> str:
     except RayError as error:
         return f"its actor died ({type(error).__name__})"
     return ""
+
+
+def saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
+    """What each actor that lives keeps of its domains, for a checkpoint.  Called in an actor."""
+    parts: list[Mapping[int, DomainPart]] = []
+    for reference in [actor.save.remote() for actor in actors]:
+        with suppress(RayActorError):
+            parts.append(ray.get(reference))
+    return parts

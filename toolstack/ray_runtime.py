@@ -1,13 +1,11 @@
 """The Ray runtime: the hypervisor is an actor, every domain is one, or some domains are one together.
 
 Ray places and starts the actors, brings their output here and says when one is lost.  The domains' own traffic goes
-through shared memory: see `toolstack.actors` and `domains.baton`.
+through shared memory: see `toolstack.actor` and `domains.baton`.
 """
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,15 +18,17 @@ from ray.exceptions import RayActorError, RayTaskError
 from abi.types import Domid
 from domains.runner import Outcome
 from hypervisor.trace import run_digest
-from toolstack.actors import Attachment, DomainActor, HypervisorActor, Keep, Result
-from toolstack.checkpoint_parts import DomainPart, console_lines
+from toolstack.actor import Attachment, Keep
+from toolstack.checkpoint_parts import console_lines
+from toolstack.domain_actor import DomainActor, Result
 from toolstack.errors import ConfigError, HostError
+from toolstack.hypervisor_actor import HypervisorActor
 from toolstack.orders import Order
 from toolstack.plan import ActorPlan, DomainPlan, HostPlan
 from toolstack.ray_cluster import cluster
 from toolstack.ray_names import NAMESPACE, domain_name, hypervisor_name
 from toolstack.ray_nodes import RayNodes
-from toolstack.ray_orders import RayOrders
+from toolstack.ray_orders import RayOrders, saved_parts
 from toolstack.ray_outside import RemoteHost
 from toolstack.report import DomainReport, RunReport
 from toolstack.report import Outcome as RunOutcome
@@ -167,8 +167,8 @@ class _Session:
         for process, actor in enumerate(self._actors, 1):
             self._take_part(process, actor)
         orders = RayOrders(self._hypervisor, self._make, self._begin_moved, self._actor_of,
-                           lambda: _saved_parts([*self._actors, *self._moved.values()]))
-        hypervisor = self._hypervisor.run.remote(partial(_saved_parts, list(self._actors)))
+                           lambda: saved_parts([*self._actors, *self._moved.values()]))
+        hypervisor = self._hypervisor.run.remote(partial(saved_parts, list(self._actors)))
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
@@ -290,15 +290,6 @@ class _Session:
         for actor in (*self._actors, *self._moved.values(), *nodes, self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
-
-
-def _saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
-    """What each actor that lives keeps of its domains, for a checkpoint.  Called in an actor."""
-    parts: list[Mapping[int, DomainPart]] = []
-    for reference in [actor.save.remote() for actor in actors]:
-        with suppress(RayActorError):
-            parts.append(ray.get(reference))
-    return parts
 
 
 def _one_line(error: Exception) -> str:

@@ -22,7 +22,7 @@ import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when 
 
 _PRELOADED = (
     "ray._private.workers.default_worker", "ray._private.external_storage", "ray._private.function_manager",
-    "ray._private.memory_monitor", "setproctitle", "psutil", "toolstack.actors")
+    "ray._private.memory_monitor", "setproctitle", "psutil", "toolstack.domain_actor", "toolstack.hypervisor_actor")
 """What workers import; those that this version of Ray does not have are left out."""
 _READY = b"ready\n"
 _BACKLOG = 4096

@@ -11,8 +11,8 @@ LONG_FOR_A_REASON = {
     "domains/vcpu.py": "what a slice does, on the hottest path: its steps share the state that they keep at hand",
     "hypervisor/sched.py": "one state machine, of which every method changes the same few columns",
     "domains/baton.py": "every change of the teams' words and states is here, so that one sees what may happen at once",
-    "toolstack/actors.py": "the actors of one protocol, which is read from one to the other",
     "toolstack/link.py": "one endpoint: the threads that use it share its locks",
+    "toolstack/node_moves.py": "one protocol, of which the source, the target and the first node are read together",
     "toolstack/node_agent.py": "one protocol: who sends a message and who takes it are read together",
 }
 """Modules that may have more lines."""

@@ -18,7 +18,7 @@ LAUNCHER = ROOT / "toolstack" / "worker_launcher.py"
 WORKER = """
 import json, os, sys, threading
 facts = {"arguments": sys.argv[1:], "word": os.environ.get("WORD"), "folder": os.getcwd(), "pid": os.getpid(),
-         "session": os.getsid(0), "name": __name__, "there": "toolstack.actors" in sys.modules,
+         "session": os.getsid(0), "name": __name__, "there": "toolstack.domain_actor" in sys.modules,
          "leaks": os.environ.get("LEAK"), "threads": threading.active_count()}
 print(json.dumps(facts), flush=True)
 print("to the error", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.kill_invariants import violations
 from experiments.node_processes import ProcessActor, Session
-from toolstack.actors import HypervisorActor
+from toolstack.hypervisor_actor import HypervisorActor
 from toolstack.load import from_data
 
 NODES, CROWD = 3, 4

@@ -1,0 +1,244 @@
+"""The hypervisor's actor: owns the memory of a host, or of its first node, and ends the rounds."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from typing import Any
+
+from abi.types import Domid
+from domains.runner import Outcome, Runner
+from domains.seat import HYPERVISOR, Task
+from hypervisor.tables import DomainState
+from toolstack.actor import NOTHING, Attachment, Keep, Member, attachment, buffer_size
+from toolstack.checkpoint import Checkpoint
+from toolstack.checkpoint_parts import DomainPart, complete_parts
+from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
+from toolstack.errors import CheckpointError, HostError, MigrationError
+from toolstack.jobs import Jobs, RunOverError
+from toolstack.link import Address
+from toolstack.link_events import LinkError
+from toolstack.mover import Mover
+from toolstack.node_agent import Agent, PairTraffic, make_bell
+from toolstack.node_setup import (
+    free_process,
+    join_nodes,
+    make_agent,
+)
+from toolstack.orders import Order, OrderError, Orders, Work
+from toolstack.outside import DomainInfo, Outside, Reply
+from toolstack.plan import HostPlan
+from toolstack.report import DomainReport, MigrationReport
+from toolstack.session import (
+    create_domains,
+    domain_report,
+    start_domains,
+)
+from toolstack.timeline import Timeline
+
+Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
+_PATIENCE = 120.0
+"""Seconds that the other nodes may take to load their domains."""
+
+
+class HypervisorActor(Member):
+    """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
+
+    def __init__(self, plan: HostPlan, keep: Keep = NOTHING, saved: Checkpoint | None = None) -> None:
+        size = buffer_size(plan)
+        self.file = os.memfd_create(f"domus-{plan.name}")
+        os.ftruncate(self.file, size)
+        self._saved, self._keep = saved, keep
+        self._failure: CheckpointError | None = None
+        try:
+            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self.file, traced=keep.trace)
+        except CheckpointError as error:  # who raised it here would be one of Ray's that died
+            self._failure = error
+            return
+        self._bell = make_bell() if plan.nodes > 1 else (-1, -1)
+        super().__init__(plan, self.file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
+        self._jobs = Jobs(self.hv.host)
+        self.orders = Orders(lambda: bool(self.hv.host.outcome[0]))
+        self._mover: Mover | None = None
+        self._outside = Outside(self.hv, self._jobs, self._reach_all)
+        if saved is None:
+            create_domains(self.hv, plan)
+        forget_absent(self.hv, plan)
+        self._seat_domains()
+        self.agent: Agent | None = None
+        self.batons.word[HYPERVISOR] = Task.ROUND
+
+    def attachment(self) -> Attachment:
+        """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
+        if self._failure is not None:
+            raise self._failure
+        return attachment(self.file, self._boot, 0, self._bell[1])
+
+    def listen(self, host: str, secret: bytes) -> Address:
+        """On a host of several nodes: where this one listens to the others.  Raises HostError."""
+        self.agent = make_agent(self, 0, self._bell[0], host, secret, self._node_lost)
+        self._mover = Mover(
+            self.hv, self.plan, self._jobs, self.agent, self.orders,
+            lambda domid: self.hv.vcpus.process[self.hv.domains.vcpu_base[domid]],
+            lambda: free_process(self.hv, self.plan, self.batons))
+        return self.agent.address
+
+    def join(self, addresses: Mapping[int, Address]) -> None:
+        """Make the links to the other nodes.  Raises HostError."""
+        assert self.agent is not None
+        join_nodes(self.agent, addresses)
+
+    def _reach_all(self) -> None:
+        """Before somebody from outside asks for anything: have all of it here."""
+        if self.hv.groups.reach is not None:
+            for domain in self.plan.domains:
+                self.hv.groups.reach(domain.domid)
+
+    def _node_lost(self, node: int) -> None:
+        """In the agent's thread: all processes of a node are gone."""
+        for process in range(1, self.batons.rows):
+            if self.batons.node[process] == node:
+                self._jobs.add(partial(self._bury_lost, process, node))
+
+    def _bury_lost(self, process: int, node: int) -> None:
+        for domid in self.domids_of(process):
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.lose_node(domid)
+        for domid, why in self._reasons(process, f"its node is lost (number {node})").items():
+            if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
+                self.hv.crash(domid, why)
+
+    def traffic(self) -> dict[int, PairTraffic]:
+        """What this node sent to others."""
+        return {} if self.agent is None else self.agent.traffic()
+
+    def run(self, ask: Ask) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
+
+        `ask()` gives what `DomainActor.save` of each actor that lives does.
+        """
+        hv = self.hv
+        try:
+            if self.agent is not None:
+                if self._saved is not None:
+                    self.agent.images.restored()
+                self.agent.wait_for_all(_PATIENCE)
+            if self._saved is None:
+                start_domains(self.hv, self.plan)
+            keeper = Checkpointer(hv, self.plan, self.file, lambda: self._parts(ask), traced=self._keep.trace,
+                                  done=self._let_go)
+            keeper.begin(self._saved)
+            timeline = Timeline(hv.host, self.plan.timeline, keeper.now, keeper.take, self.migrate, hv.io.log)
+            self._jobs.begin()
+            with self._published():
+                outcome = Runner(self.hv, {}, self.baton, self._jobs.serve, lambda time_ns: None, timeline.take).run()
+            if self.agent is not None and self.agent.failure:
+                raise HostError(self.agent.failure)
+            return outcome
+        except LinkError as error:
+            raise HostError(str(error)) from error
+        finally:
+            self._leave()
+            if self.agent is not None:
+                self.agent.close()
+
+    def _parts(self, ask: Ask) -> Mapping[int, DomainPart] | None:
+        """What all processes keep, for a checkpoint, with the memory of all nodes here; None where it cannot be had."""
+        if self.agent is None:
+            return complete_parts(self.hv, self.plan, self.io, ask())
+        try:
+            found: list[Mapping[int, DomainPart]] = self.orders.give(Work.SAVE)
+        except (OrderError, RunOverError):
+            return None
+        parts = complete_parts(self.hv, self.plan, self.io, found)
+        self._reach_all()
+        return parts if parts is not None and self.agent.images.gather() else None
+
+    def _let_go(self) -> None:
+        if self.agent is not None:
+            self.agent.images.let_go()
+
+    def _published(self) -> AbstractContextManager[object]:
+        """Ray's metrics follow the tables meanwhile, where they are wanted."""
+        if not self._keep.metrics:
+            return nullcontext()
+        from toolstack.ray_metrics import published  # only here: the other actors need none of it
+
+        return published(self.plan, self.hv, self.batons)
+
+    def stop(self) -> None:
+        """End the run after the current slice."""
+        self.hv.host.stop[0] = 1
+
+    def close(self) -> None:
+        """Give the memory's file up, where the process goes on without it."""
+        os.close(self.file)
+
+    def lost(self, process: int) -> None:
+        """A domain actor died.  Its domains' ports close and their grants go, as when they crash; the others go on."""
+        with suppress(RunOverError):
+            self._jobs.do(lambda: self._bury(process), self._take_from_the_dead)
+
+    def _take_from_the_dead(self) -> None:
+        self.baton.take_from_the_dead()
+        if self.agent is not None:
+            self.agent.search()
+
+    def _bury(self, process: int) -> None:
+        """End the domains of process `process`, and of all whose death nobody has told yet: they may have left the
+        tables half changed, too, and nobody may run before that is put right.
+        """
+        dead = {process, *self.baton.dead()}
+        if self.agent is not None:  # what other nodes have of the tables is to be looked at, too
+            self._reach_all()
+            self.agent.images.gather()
+            dead.update(self.agent.images.dead)
+        lost: dict[Domid, str] = {}
+        for each in sorted(dead):
+            lost |= self._reasons(each)
+        self.hv.lose(lost)
+        self._let_go()
+
+    def _reasons(self, process: int, reason: str = "") -> dict[Domid, str]:
+        """Why each domain of a process that died crashes."""
+        domids = self.domids_of(process)
+        others = len(domids) - 1
+        reason = reason or ("the domain's actor died" if others < 1 else f"the domain's actor died "
+                            f"({self.plan.actors[process - 1].name}, with {others} other{'s'[:others > 1]})")
+        return dict.fromkeys(domids, reason)
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `toolstack.outside.Running`."""
+        if self._mover is None:
+            raise MigrationError("the host lies on one node: nothing can move to another")
+        return self._mover.migrate(domid, node)
+
+    def migrations(self) -> list[MigrationReport]:
+        """The domains that have moved."""
+        return [] if self._mover is None else self._mover.done
+
+    def next_order(self) -> Order | None:
+        """What the runtime is to do; None when the run is over."""
+        return self.orders.next()
+
+    def answer(self, number: int, error: str = "", result: Any = None) -> None:
+        """An order has been carried out, or `error` says why not."""
+        self.orders.answer(number, error, result)
+
+    def hypercall(self, number: int, arguments: Sequence[int | tuple[bytes, bool]]) -> Reply:
+        """See `toolstack.outside.Running`; a buffer comes with whether it may be written to."""
+        return self._outside.hypercall(number, [
+            given if isinstance(given, int) else bytearray(given[0]) if given[1] else given[0] for given in arguments])
+
+    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
+        """See `toolstack.outside.Running`."""
+        return self._outside.domain_getinfo(first, most)
+
+    def user_hypercalls(self) -> dict[int, str]:
+        """Numbers and names of the hypercalls that the user added."""
+        return {row.number: row.name for row in self.hv.dispatcher.rows.values() if row.source}
+
+    def report(self, domid: int) -> DomainReport:
+        """What the tables say of a domain whose actor died."""
+        return domain_report(self.hv, self.plan.domain(domid), [], self.io.details.get(domid, ""), ())
