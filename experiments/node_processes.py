@@ -110,6 +110,8 @@ class Session:
         self.actors = [ProcessActor(DomainActor) for _ in plan.actors]
         self.moved: dict[int, ProcessActor] = {}
         """Actors that were made for domains that move, by process."""
+        self._moved_to: dict[int, int] = {}
+        """On which node each of them is."""
         self.moved_results: dict[int, Future[Any]] = {}
         attachments = self._attachments = [node.call("attachment").result(60) for node in self.nodes]
         if plan.nodes > 1:
@@ -148,9 +150,9 @@ class Session:
         if order.work == Work.SAVE:
             return self._save()
         if order.work == Work.MAKE:
-            actor = ProcessActor(DomainActor)
+            actor = self.moved[order.process] = ProcessActor(DomainActor)
+            self._moved_to[order.process] = order.node
             actor.call("attach", self.plan, order.process, self._attachments[order.node]).result(60)
-            self.moved[order.process] = actor
             self.moved_results[order.process] = actor.call("run")
             return None
         actor = self.actor_of(order.process)
@@ -172,6 +174,17 @@ class Session:
     def actor_of(self, process: int) -> ProcessActor:
         """Raises KeyError."""
         return self.moved[process] if process > len(self.actors) else self.actors[process - 1]
+
+    def kill_node(self, number: int) -> None:
+        """End all that is on a node, as when its machine is gone."""
+        self.nodes[number].process.kill()  # first: nobody can attach to its memory any more
+        for index, actor in enumerate(self.actors):
+            if self.plan.actors[index].node == number:
+                actor.kill()
+        for process, node in list(self._moved_to.items()):
+            if node == number:
+                self.moved[process].kill()
+        self.nodes[number].kill()
 
     def finish(self, seconds: float) -> Outcome:
         """Wait for the end; TimeoutError where it does not come."""

@@ -7,6 +7,7 @@ a new one.  All stand still between the two, so no guest sees anything of it but
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from abi.types import Domid
@@ -101,7 +102,8 @@ class Mover:
             moves.give_up(wait)
             raise
         if switch.error:
-            self._orders.give(Work.END, new)
+            with suppress(OrderError, RunOverError):  # it may be gone itself, with its node
+                self._orders.give(Work.END, new)
             raise MigrationError(switch.error)
         return MigrationReport(name, wait.source, wait.target, self._now, switch.down_ns, wait.copied.passes,
                                wait.copied.bytes, wait.rest, copying)
