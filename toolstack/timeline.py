@@ -25,7 +25,7 @@ class Timeline:
         self._host, self._now, self._checkpoint, self._migrate, self._log = host, now, checkpoint, migrate, log
         self._events = sorted(events, key=lambda event: event.at_ns)
         self._next_checkpoint = host.mark[0]
-        self._begun = threading.Lock()
+        self._latest: threading.Thread | None = None
         self._set()
 
     def take(self) -> None:
@@ -37,19 +37,21 @@ class Timeline:
         due = [event for event in self._events if event.at_ns <= now]
         self._events = self._events[len(due):]
         if due:
-            threading.Thread(target=self._move, args=(due,), name="timeline", daemon=True).start()
+            self._latest = threading.Thread(target=self._move, args=(due, self._latest), name="timeline", daemon=True)
+            self._latest.start()
         self._set()
 
     def _set(self) -> None:
         first = self._events[0].at_ns if self._events else NEVER
         self._host.mark[0] = min(self._next_checkpoint, first)
 
-    def _move(self, due: list[MigrationPlan]) -> None:
-        with self._begun:  # what is due later comes later
-            for event in due:
-                try:
-                    self._migrate(event.domid, event.node)
-                except MigrationError as error:
-                    self._log(str(error))
-                except RunOverError:
-                    return
+    def _move(self, due: list[MigrationPlan], before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        for event in due:
+            try:
+                self._migrate(event.domid, event.node)
+            except MigrationError as error:
+                self._log(str(error))
+            except RunOverError:
+                return

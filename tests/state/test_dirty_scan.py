@@ -50,6 +50,55 @@ def test_sending_what_changed_keeps_a_copy_equal(wanted, rounds, sparse):
     os.close(descriptor)
 
 
+class Restless:
+    """Takes what changes one by one, as who sends it, and writes to the memory in between."""
+
+    def __init__(self, scan, memory, writes):
+        self._scan, self._memory, self._writes = scan, memory, list(writes)
+
+    def send(self, copy):
+        for offset, data in self._scan.changes():
+            copy[offset:offset + len(data)] = data
+            if self._writes:
+                at, value = self._writes.pop(0)
+                self._memory[at] = value
+
+
+@settings(deadline=None, max_examples=60)
+@given(ranges, writes, st.lists(writes, max_size=4))
+def test_a_copy_is_equal_at_last_though_the_memory_is_written_while_it_is_sent(wanted, before, rounds):
+    wanted = apart(wanted)
+    memory, copy = bytearray(SIZE), bytearray(SIZE)
+    scan = DirtyScan(memoryview(memory), wanted)
+    for at, value in before:
+        memory[at] = value
+    for meanwhile in [*rounds, []]:
+        Restless(scan, memory, meanwhile).send(copy)
+    for offset, length in wanted:
+        assert copy[offset:offset + length] == memory[offset:offset + length]
+
+
+@pytest.mark.parametrize("at", [5 * PAGE + 8, 9 * PAGE + 100])
+def test_what_changes_while_others_are_sent_and_changes_back_is_right_at_last(at):
+    """A byte in a whole page, and one in a part of a page; the pages between are not changed."""
+    memory, copy = bytearray(SIZE), bytearray(SIZE)
+    scan = DirtyScan(memoryview(memory), [(1, 9 * PAGE + 199)])
+
+    def send(changes):
+        for offset, data in changes:
+            copy[offset:offset + len(data)] = data
+
+    memory[10] = memory[2 * PAGE] = memory[at] = 1
+    changes = scan.changes()
+    send([next(changes), next(changes)])
+    memory[at] = 2
+    send(changes)
+    memory[at] = 1
+    send(scan.changes())
+    assert copy[1:9 * PAGE + 200] == memory[1:9 * PAGE + 200]
+    assert list(scan.changes()) == []
+
+
 @pytest.fixture
 def sparse():
     descriptor = os.memfd_create("test")
