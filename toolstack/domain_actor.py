@@ -97,10 +97,7 @@ class DomainActor(Member):
                                           self.pieces.get(domain.domid, [])) for domain in self._domains}
 
     def release(self, domid: int) -> DomainPart:
-        """Give a domain away, which goes on in another process: what this one keeps of it.  All hold still.
-
-        A process that has no other ends, as after `retire`.
-        """
+        """Give a domain away, which goes on in another process: what this one keeps of it.  All hold still."""
         part = save_domain(self.hv, Domid(domid), self._vcpus, self.io, self.pieces.get(domid, []))
         for row in vcpus_of(self.hv, Domid(domid)):
             del self._vcpus[row]
@@ -108,8 +105,6 @@ class DomainActor(Member):
         for kept in (self.io.consoles, self.io.details, self.pieces):
             kept.pop(domid, None)
         self._domains = [domain for domain in self._domains if domain.domid != domid]
-        if not self._domains:
-            self.retire()
         return part
 
     def adopt(self, domid: int, part: DomainPart) -> None:

@@ -81,7 +81,7 @@ class HypervisorActor(Member):
         self._mover = Mover(
             self.hv, self.plan, self._jobs, self.agent, self.orders,
             lambda domid: self.hv.vcpus.process[self.hv.domains.vcpu_base[domid]],
-            lambda: free_process(self.hv, self.plan, self.batons))
+            lambda: free_process(self.hv, self.plan, self.batons), self._bury_lost)
         return self.agent.address
 
     def join(self, addresses: Mapping[int, Address]) -> None:

@@ -42,13 +42,15 @@ class _Switch:
 class Mover:
     """The moves of a host, one after the other.
 
-    `process_of(domid)` is the process that runs a domain, and `free()` one that nobody is yet.
+    `process_of(domid)` is the process that runs a domain, `free()` one that nobody is yet.  `bury(process, node)` ends
+    the domains of a process whose node is lost.
     """
 
     def __init__(self, hv: Hypervisor, plan: HostPlan, jobs: Jobs, agent: Agent, orders: Orders,
-                 process_of: Callable[[Domid], int], free: Callable[[], int]) -> None:
+                 process_of: Callable[[Domid], int], free: Callable[[], int],
+                 bury: Callable[[int, int], None]) -> None:
         self._hv, self._plan, self._jobs, self._agent, self._orders = hv, plan, jobs, agent, orders
-        self._process_of, self._free = process_of, free
+        self._process_of, self._free, self._bury = process_of, free, bury
         self._place, self._lock = hv.state.table(PlaceTable), threading.Lock()
         self.done: list[MigrationReport] = []
 
@@ -105,6 +107,9 @@ class Mover:
             with suppress(OrderError, RunOverError):  # it may be gone itself, with its node
                 self._orders.give(Work.END, new)
             raise MigrationError(switch.error)
+        if old not in set(self._hv.vcpus.process[1:]):  # it had no other
+            with suppress(OrderError, RunOverError):
+                self._orders.give(Work.END, old)
         return MigrationReport(name, wait.source, wait.target, self._now, switch.down_ns, wait.copied.passes,
                                wait.copied.bytes, wait.rest, copying)
 
@@ -130,12 +135,25 @@ class Mover:
         try:
             self._orders.give(Work.ADOPT, new, domid=domid)
         except (OrderError, RunOverError) as error:  # its memory is there, and nobody to run it
-            moves.settle(wait, new)
-            hv.crash(domid, f"it could not go on on node {wait.target}: {error}")
-            return _Switch(error=f"{name} could not go on on node {wait.target}: {error}")
+            return self._stranded(domid, name, wait, new, str(error))
         moves.settle(wait, new)
+        if wait.lost == wait.target:  # before it was said that the new process is there
+            self._bury(new, wait.target)
         hv.rounds.look_round()
         return _Switch(time.perf_counter_ns() - started)
+
+    def _stranded(self, domid: Domid, name: str, wait: Wait, new: int, why: str) -> _Switch:
+        """It has arrived, and its actor has not taken it: that has died, or all of the node has."""
+        deadline = time.monotonic() + _PATIENCE
+        while wait.lost is None and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        self._agent.moves.settle(wait, new)
+        if wait.lost == wait.target:
+            self._bury(new, wait.target)
+        else:
+            self._hv.crash(domid, f"it could not go on on node {wait.target}: {why}")
+        self._hv.rounds.look_round()
+        return _Switch(error=f"{name} could not go on on node {wait.target}: {why}")
 
     def _without(self, domid: Domid, name: str, wait: Wait, old: int) -> str:
         """One of the two nodes is lost.  Empty where the domain has arrived nevertheless."""

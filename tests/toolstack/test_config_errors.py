@@ -45,8 +45,8 @@ FORM = [
     (ONE + "seed: true", "host.yaml:4: seed: expected a whole number, got true"),
     (ONE + "domain: x", "host.yaml:4: domain: unknown key (did you mean 'domains'?)"),
     (ONE + "zzz: x",
-     "host.yaml:4: zzz: unknown key: expected one of name, seed, clock, machine, checkpoint, placement, ray, "
-     "hypercalls, domains, expect"),
+     "host.yaml:4: zzz: unknown key: expected one of name, seed, clock, machine, checkpoint, placement, timeline, "
+     "ray, hypercalls, domains, expect"),
     (ONE + "checkpoint:", "host.yaml:4: checkpoint: expected a mapping, got nothing"),
     (ONE + "checkpoint: 5", "host.yaml:4: checkpoint: expected a mapping, got 5"),
     (ONE + "checkpoint: {}", "host.yaml:4: checkpoint.every: expected a time such as 10s, got nothing"),
