@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -26,7 +26,7 @@ from toolstack.jobs import RunOverError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.orders import Order, Work
-from toolstack.outside import Argument, DomainInfo, Reply
+from toolstack.outside import FromAfar
 from toolstack.plan import HostPlan
 from toolstack.report import LinkReport, MigrationReport, RunReport
 from toolstack.runtime import RunOptions, Sink
@@ -49,7 +49,8 @@ class ProcessActor:
         self._next = 0
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def call(self, method: str, *arguments: Any) -> "Future[Any]":
+    def call(self, method: str, *arguments: object) -> Any:
+        """See `FromAfar`."""
         """Call a method there."""
         future: Future[Any] = Future()
         with self._lock:
@@ -204,30 +205,13 @@ class Session:
             actor.kill()
 
 
-class ProcessHost:
-    """Implements `toolstack.outside.Running` by calls to the hypervisor's process."""
+class ProcessHost(FromAfar):
+    """A running host, by calls to the hypervisor's process."""
 
     def __init__(self, hypervisor: ProcessActor) -> None:
         self._hypervisor = hypervisor
 
-    def hypercall(self, number: int, arguments: Sequence[Argument]) -> Reply:
-        """See `Running`."""
-        plain = [given if isinstance(given, int) else (bytes(given), isinstance(given, bytearray))
-                 for given in arguments]
-        reply: Reply = self._call("hypercall", number, plain)
-        return reply
-
-    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
-        """See `Running`."""
-        found: list[DomainInfo] = self._call("domain_getinfo", first, most)
-        return found
-
-    def migrate(self, domid: int, node: int) -> MigrationReport:
-        """See `Running`."""
-        report: MigrationReport = self._call("migrate", domid, node)
-        return report
-
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: Any) -> Any:
         try:
             return self._hypervisor.call(method, *arguments).result()
         except ProcessLookupError:

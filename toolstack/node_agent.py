@@ -166,6 +166,17 @@ class Agent:
         self._jobs.put(job)
         self._node.ring()
 
+    def have_done(self, job: Callable[[], None]) -> None:
+        """See `node_moves.Owner`."""
+        done = threading.Event()
+
+        def then_tell() -> None:
+            job()
+            done.set()
+
+        self.do(then_tell)
+        done.wait()
+
     # -- the thread
 
     def _work(self) -> None:

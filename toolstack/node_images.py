@@ -60,14 +60,7 @@ class Images:
 
     def let_go(self) -> None:
         """What is at home on other nodes is needed here no more."""
-        done = threading.Event()
-
-        def job() -> None:
-            self._moves.let_go(self._not_coming())
-            done.set()
-
-        self._owner.do(job)
-        done.wait()
+        self._owner.have_done(lambda: self._moves.let_go(self._not_coming()))
 
     # -- in the agent's thread
 

@@ -50,6 +50,9 @@ class Owner(Protocol):
     def do(self, job: Callable[[], None]) -> None:
         """Have something done in the agent's thread."""
 
+    def have_done(self, job: Callable[[], None]) -> None:
+        """The same, and wait until it is."""
+
 
 @dataclass
 class Copied:
@@ -134,17 +137,13 @@ class Moves:
 
     def settle(self, wait: Wait, process: int) -> None:
         """It has arrived: `process` runs it from now on.  All nodes are told, this one before `settle` returns."""
-        done = threading.Event()
-
         def job() -> None:
             self._waits.pop(wait.domid, None)
             for node in self._owner.peers():
                 self._owner.send(node, Kind.MOVED, wait.domid, wait.target, process)
             self._on_moved(self._number, wait.domid, wait.target, process)
-            done.set()
 
-        self._owner.do(job)
-        done.wait()
+        self._owner.have_done(job)
 
     def give_up(self, wait: Wait) -> None:
         """It stays where it is."""

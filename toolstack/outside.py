@@ -6,7 +6,7 @@ name, by its vCPU row that never runs, through the same dispatcher as every gues
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from abi.errno import Errno, XenError
 from abi.sched import ShutdownReason
@@ -74,6 +74,32 @@ class Running(Protocol):
 
     def migrate(self, domid: int, node: int) -> MigrationReport:
         """Move a running domain to another node.  Raises `toolstack.errors.MigrationError`."""
+
+
+class FromAfar:
+    """Implements `Running` where the hypervisor is another process's."""
+
+    def call(self, method: str, *arguments: object) -> Any:
+        """What a method of its actor gives."""
+        raise NotImplementedError
+
+    def hypercall(self, number: int, arguments: Sequence[Argument]) -> Reply:
+        """See `Running`."""
+        # On the way buffers become what they were not.
+        plain = [given if isinstance(given, int) else (bytes(given), isinstance(given, bytearray))
+                 for given in arguments]
+        reply: Reply = self.call("hypercall", number, plain)
+        return reply
+
+    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
+        """See `Running`."""
+        found: list[DomainInfo] = self.call("domain_getinfo", first, most)
+        return found
+
+    def migrate(self, domid: int, node: int) -> MigrationReport:
+        """See `Running`."""
+        report: MigrationReport = self.call("migrate", domid, node)
+        return report
 
 
 class Outside:

@@ -1,6 +1,6 @@
 """The way into a host on Ray from any process of the machine or the cluster: see `xenctrl`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -10,36 +10,18 @@ import ray
 from ray.exceptions import RayTaskError
 
 from toolstack.jobs import RunOverError
-from toolstack.outside import Argument, DomainInfo, Reply
+from toolstack.outside import FromAfar
 from toolstack.ray_names import NAMESPACE, hypervisor_name
-from toolstack.report import MigrationReport
 
 
-class RemoteHost:
-    """Implements `toolstack.outside.Running` by calls to the hypervisor's actor."""
+class RemoteHost(FromAfar):
+    """A running host, by calls to the hypervisor's actor."""
 
     def __init__(self, hypervisor: Any) -> None:
         self._hypervisor = hypervisor
 
-    def hypercall(self, number: int, arguments: Sequence[Argument]) -> Reply:
-        """See `Running`."""
-        # Ray gives buffers back as what they were not.
-        plain = [given if isinstance(given, int) else (bytes(given), isinstance(given, bytearray))
-                 for given in arguments]
-        reply: Reply = self._call("hypercall", number, plain)
-        return reply
-
-    def domain_getinfo(self, first: int, most: int) -> list[DomainInfo]:
-        """See `Running`."""
-        found: list[DomainInfo] = self._call("domain_getinfo", first, most)
-        return found
-
-    def migrate(self, domid: int, node: int) -> MigrationReport:
-        """See `Running`."""
-        report: MigrationReport = self._call("migrate", domid, node)
-        return report
-
-    def _call(self, method: str, *arguments: object) -> Any:
+    def call(self, method: str, *arguments: object) -> Any:
+        """See `FromAfar`."""
         try:
             return ray.get(getattr(self._hypervisor, method).remote(*arguments))
         except RayTaskError as error:
