@@ -87,6 +87,8 @@ class HypervisorActor(Member):
     def join(self, addresses: Mapping[int, Address]) -> None:
         """Make the links to the other nodes.  Raises HostError."""
         assert self.agent is not None
+        if self._saved is not None:  # before what the other nodes send is in the memory that this gives back
+            self.agent.images.restored()
         join_nodes(self.agent, addresses)
 
     def _reach_all(self) -> None:
@@ -121,8 +123,6 @@ class HypervisorActor(Member):
         hv = self.hv
         try:
             if self.agent is not None:
-                if self._saved is not None:
-                    self.agent.images.restored()
                 self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
                 start_domains(self.hv, self.plan)

@@ -53,12 +53,12 @@ class NodeActor(Member):
 
     def join(self, addresses: Mapping[int, Address]) -> None:
         """Make the links to the other nodes.  Raises HostError."""
+        if self._saved is not None:  # before what the other nodes send is in the memory that this gives back
+            self._agent.images.restored()
         join_nodes(self._agent, addresses)
 
     def run(self) -> None:
         """This node's domains are loaded: serve until the run has ended.  Raises HostError."""
-        if self._saved is not None:
-            self._agent.images.restored()
         self._agent.built()
         try:
             self._agent.wait()
