@@ -57,12 +57,16 @@ EFER is read so, too; writing it natively would clear SVME, without which the en
 
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_EMU_START, _EMU_STOP = uclib.uc_emu_start, uclib.uc_emu_stop
-_REG_READ, _RFLAGS = uclib.uc_reg_read, ctypes.c_int(UC_X86_REG_RFLAGS)
+_KEEPING = ctypes.PyDLL(uclib._name)
+"""The library without letting other threads have Python at each call.  A worker of Ray has threads that ask for it a
+hundred times a second; they would be woken some ten times each for nothing, since a guest's turn is so short.  Slices
+are short, too: whoever wants Python gets it after the usual 5 ms and at most a slice."""
+_EMU_START, _EMU_STOP = _KEEPING.uc_emu_start, _KEEPING.uc_emu_stop
+_REG_READ, _RFLAGS = _KEEPING.uc_reg_read, ctypes.c_int(UC_X86_REG_RFLAGS)
 _UNTIL, _NO_LIMIT, _NO_COUNT = ctypes.c_uint64(_NOWHERE), ctypes.c_uint64(0), ctypes.c_size_t(0)
 TLB_FLUSH = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = ctypes.c_int(TLB_FLUSH)  # the binding has no call for it
-_FLUSH_PAGE = uclib.tlb_flush_page_x86_64  # nor uc_ctl, but the library exports QEMU's own
+_FLUSH_PAGE = _KEEPING.tlb_flush_page_x86_64  # nor uc_ctl, but the library exports QEMU's own
 
 _INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
 _FAULT = (VMCB + vmcb.EXIT_INFO_2) >> 3
@@ -246,7 +250,7 @@ class Engine:
 
     def flush_tlb(self) -> None:
         """Forget every translation: after a page-table entry changed from outside the guest."""
-        uclib.uc_ctl(self._handle, _FLUSH_TLB)
+        _KEEPING.uc_ctl(self._handle, _FLUSH_TLB)
 
     def flush_page(self, address: int) -> None:
         """Forget the translation of linear `address`, whatever else it shares page tables with: as INVLPG does."""

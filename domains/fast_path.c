@@ -71,7 +71,8 @@ static void wake(struct fast_path *f, u64 row) {
     f->runstate[row] = RUNNABLE;
     f->due[row] = at;
     in_order();
-    f->poll_port[row] = 0;
+    if (f->poll_port[row])            /* in a line with other domains' */
+        f->poll_port[row] = 0;
     f->poll_deadline[row] = NEVER;
     if (at + f->quantum < f->slice_end) {
         f->slice_end = at + f->quantum;

@@ -59,7 +59,7 @@ def load_fast_path() -> ctypes.CDLL | None:
     if os.environ.get("DOMUS_FAST_PATH") == "0":
         return None
     try:
-        library = load(*(Path(__file__).with_name(name) for name in _FILES))
+        library = load(*(Path(__file__).with_name(name) for name in _FILES), kind=ctypes.PyDLL)
     except HostCodeError:
         return None
     library.domus_arm.restype = None

@@ -32,7 +32,7 @@ struct fast_path {
     FIELD(u8 *, memory);
     u64 memory_size;
     /* vCPUs */
-    FIELD(u8 *, runstate);
+    FIELD(u64 *, runstate);
     FIELD(u8 *, paused);
     FIELD(u64 *, local_time);
     FIELD(u64 *, due);

@@ -21,8 +21,11 @@ class HostCodeError(RuntimeError):
     """The library cannot be built or loaded here.  One line."""
 
 
-def load(source: Path, *more: Path) -> ctypes.CDLL:
-    """The shared library made of the C file `source` and `more`.  Headers lie beside it.  Raises HostCodeError."""
+def load(source: Path, *more: Path, kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL:
+    """The shared library made of the C file `source` and `more`.  Headers lie beside it.  Raises HostCodeError.
+
+    `kind` is PyDLL where its calls are too short to let other threads have Python meanwhile.
+    """
     sources = (source, *more)
     text = b"".join(file.read_bytes() for file in (*sources, *sorted(source.parent.glob("*.h"))))
     key = hashlib.sha256(text + platform.machine().encode() + " ".join(_FLAGS).encode()).hexdigest()[:16]
@@ -31,7 +34,7 @@ def load(source: Path, *more: Path) -> ctypes.CDLL:
     try:
         if not library.exists():
             _build(sources, library, cache)
-        return ctypes.CDLL(str(library))
+        return kind(str(library))
     except OSError as error:
         raise HostCodeError(f"{source.name}: {error.strerror or error}") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy
 
 from hypervisor.groups import Groups
-from hypervisor.run_queue import RunQueue
+from hypervisor.run_queue import RunQueue, queue_of
 from hypervisor.tables import DomainState, DomainTable, VcpuTable
 
 _NDArray = "numpy.typing.NDArray[numpy.int64]"
@@ -64,6 +64,6 @@ class GroupRows:
         for group in rows:
             found = kept.get(group[0])
             if found is None or found[0] != group:
-                found = group, RunQueue(self._vcpus, group)
+                found = group, queue_of(self._vcpus, group)
             self._queues[group[0]] = found
         return [queue for _, queue in self._queues.values()]

@@ -9,7 +9,7 @@ from toolstack.jobs import RunOverError
 from toolstack.outside import Running
 
 _MARK = re.compile(r"\(d([0-9]+)\) BENCH (?:(start) [\w-]+|stop [\w-]+ ops=([0-9]+))")
-_PERIOD = 0.03
+_PERIOD = 0.2
 """Seconds between two looks at how far domains have come; a look takes some 0.1 ms of the run's time."""
 _LOOKS = 200
 

@@ -21,6 +21,7 @@ from hypervisor.tables import DomainState, DomainTable, VcpuTable
 from state.table import Table
 
 HOST = Domid(0)
+_ONE = numpy.uint64(1)
 _ENDED = (int(DomainState.FREE), int(DomainState.DEAD))
 
 
@@ -56,6 +57,8 @@ class Groups:
         self._grants, self._maptrack = grants, maptrack
         self._leader, self._loosened = table.leader, table.loosened
         self._wishes = numpy.frombuffer(vcpus.wish, numpy.uint16)
+        self._dues = numpy.frombuffer(vcpus.due, numpy.uint64)
+        self._times = [numpy.frombuffer(column, numpy.uint64) for column in (table.loosened, table.store, table.ended)]
         self._handles = maptrack.rows // grants.rows
         self.reach: Callable[[int], None] | None = None
         """On a host of several nodes: have what is another domain's on this one, before it is touched."""
@@ -103,10 +106,15 @@ class Groups:
 
     def next_event(self) -> int:
         """The first time at which something is to be done between groups; NEVER where nothing is."""
-        table = self.table
-        times = [numpy.frombuffer(column, numpy.uint64) for column in (table.loosened, table.store, table.ended)]
-        times.append(numpy.frombuffer(self._vcpus.due, numpy.uint64)[self._wishes != 0])
-        return min((int(found.min()) for column in times if len(found := column[column != 0])), default=NEVER)
+        # Less one, what is not due (0) is later than everything else; this is done at each round's end.
+        event = min(NEVER, 1 + min(int((column - _ONE).min()) for column in self._times))
+        if self.wished():
+            event = min(event, int(self._dues[self._wishes != 0].min()))
+        return event
+
+    def wished(self) -> bool:
+        """Whether any vCPU waits for two groups to become one, or did so when it was put down."""
+        return bool(self._wishes.any())
 
     def regroup(self, now: int, later: int) -> bool:
         """Split what no longer hangs together, join what was wished for by `now`; `later` is when to look again.

@@ -54,6 +54,9 @@ class Rounds:
         host, groups = self._host, self._groups
         now = max(self._vcpus.local_time[_HOST_ROW], self._reached() if now is None else now)
         self._vcpus.local_time[_HOST_ROW] = now
+        if host.round[0] and groups.next_event() > now and not groups.wished():
+            host.round[0] += 1  # of most rounds that is all; a quarter of a millisecond is saved, in which nobody runs
+            return
         for column, act in ((groups.table.ended, self._bury), (groups.table.store, self._store.serve_store)):
             for domid in self._due(column):
                 act(domid)

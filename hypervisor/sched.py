@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from abi.sched import ShutdownReason
 from abi.types import NEVER, Domid, VcpuRow
-from hypervisor.run_queue import RunQueue
+from hypervisor.run_queue import RunQueue, queue_of
 from hypervisor.runstate import Runstates
 from hypervisor.tables import DomainState, DomainTable, RunState, VcpuTable
 from hypervisor.vcpu_timer import PERIODIC, POLL, SINGLESHOT, TYPING, WATCHDOG, VcpuTimers
@@ -73,7 +73,7 @@ class Scheduler:
 
     def set_group(self, rows: Sequence[int]) -> None:
         """The sharing group changed; `rows` ascend."""
-        self.use(RunQueue(self.vcpus, rows))
+        self.use(queue_of(self.vcpus, rows))
 
     def use(self, queue: RunQueue) -> None:
         """From now on the vCPUs in `queue` are scheduled."""
@@ -211,7 +211,8 @@ class Scheduler:
             self._time_blocked[row] += at - self._entered[row]
             self._entered[row], self._runstate[row] = at, _RUNNABLE
             self._due[row] = at
-        self._poll_port[row] = 0
+        if self._poll_port[row]:  # written only where it has to be: it is in a line with other domains'
+            self._poll_port[row] = 0
         self._poll_deadline[row] = NEVER
         if at + self.quantum < self.slice_end and not paused:
             self._make_room(at)

@@ -20,7 +20,7 @@ from hypervisor.domain import DomainSpec, create_domain, create_host_seat, start
 from hypervisor.host_io import HostIo
 from hypervisor.host_state import HostShape, HostState
 from hypervisor.hypervisor import Hypervisor
-from hypervisor.tables import GuestKind
+from hypervisor.tables import GuestKind, vcpu_rows
 from hypervisor.typed_input import TypedInput
 from hypervisor.user_hypercalls import UserHypercallError, with_user_rows
 from hypervisor.user_hypercalls import load as load_user_rows
@@ -42,7 +42,7 @@ def shape_of(plan: HostPlan) -> HostShape:
     """How large the plan's host is: domain 0's seat and its vCPU row come first."""
     domains = (*plan.domains, *plan.absent)
     return HostShape(domains=1 + max((domain.domid for domain in domains), default=0),
-                     vcpus=1 + sum(domain.vcpus for domain in domains),
+                     vcpus=vcpu_rows(1) + sum(vcpu_rows(domain.vcpus) for domain in domains),
                      memory=sum(domain.memory for domain in domains))
 
 
@@ -102,7 +102,7 @@ def create_domains(hv: Hypervisor, plan: HostPlan) -> None:
     """Make the host and all of its domains, paused and empty.  Raises HostError."""
     hv.format()
     create_host_seat(hv)
-    base = 1
+    base = vcpu_rows(1)
     for domain in plan.domains:
         kind = GuestKind.PV if domain.type == "pv" else GuestKind.PVH
         try:
@@ -110,7 +110,7 @@ def create_domains(hv: Hypervisor, plan: HostPlan) -> None:
                                          domain.awaited))
         except XenError as error:
             raise HostError(f"domain {domain.name} cannot be created: {error.errno.name}") from error
-        base += domain.vcpus
+        base += vcpu_rows(domain.vcpus)
 
 
 def build_domain(hv: Hypervisor, plan_name: str, domain: DomainPlan, meter: BlockMeter) -> dict[VcpuRow, Vcpu]:
