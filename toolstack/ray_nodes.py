@@ -1,4 +1,4 @@
-"""A host on several nodes of Ray's cluster: which ones, the actors that own their memory, the links between them."""
+"""A host on several nodes of Ray's cluster: the actors that own their memory, the links between them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,28 +8,29 @@ import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when 
 # isort: split
 import ray
 from ray.exceptions import RayActorError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from toolstack.actor import Attachment, Keep
 from toolstack.checkpoint import Checkpoint
-from toolstack.errors import HostError
 from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.plan import HostPlan
 from toolstack.ray_names import node_name
+from toolstack.ray_places import RayPlaces
 from toolstack.report import LinkReport
 
 
 class RayNodes:
     """The nodes of a plan's host.  `make` is `ray.remote` with what all of the run's actors have.
 
-    Raises HostError where the cluster has too few.
+    `stopped()` and what is raised: as `RayPlaces`.
     """
 
-    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep,
-                 saved: Checkpoint | None = None) -> None:
+    def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep, saved: Checkpoint | None,
+                 stopped: Callable[[], bool]) -> None:
         self._plan, self._many = plan, plan.nodes > 1
-        self._found = _alive_nodes(plan.nodes)
+        self._places = RayPlaces(plan, stopped)
+        self.options = self._places.options
+        """What puts an actor on a node, by its number."""
         self._actors: list[Any] = [
             make(NodeActor).options(name=node_name(plan.name, number), **self.options(number)).remote(
                 plan, number, keep, saved)
@@ -38,9 +39,11 @@ class RayNodes:
         self._lost: set[int] = set()
         self._first: Any = None
 
-    def options(self, number: int) -> dict[str, Any]:
-        """What puts an actor on node `number`."""
-        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self._found[number][0], soft=False)}
+    def close(self) -> None:
+        """Leave no actor behind, and nothing reserved."""
+        for actor in self._actors:
+            ray.kill(actor)
+        self._places.close()
 
     def join(self, hypervisor: Any, get: Callable[[Any], Any]) -> list[Attachment]:
         """Make the links between the nodes, and give what actors attach with, by node."""
@@ -50,7 +53,7 @@ class RayNodes:
         if self._many:
             secret = new_secret()
             addresses = dict(enumerate(get([
-                member.listen.remote(self._found[number][1], secret) for number, member in enumerate(members)])))
+                member.listen.remote(self._places.address(number), secret) for number, member in enumerate(members)])))
             get([member.join.remote(addresses) for member in members])
         return attachments
 
@@ -95,15 +98,3 @@ class RayNodes:
             links += [LinkReport(number, peer, each.hand_overs, each.messages, each.bytes, each.direct)
                       for peer, each in sorted(sent.items())]
         return links
-
-
-def _alive_nodes(wanted: int) -> list[tuple[str, str]]:
-    """Ray's nodes, this process's first, each with its address.  Raises HostError where they are too few."""
-    here = ray.get_runtime_context().get_node_id()
-    found = sorted(((node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]),
-                   key=lambda node: (node[0] != here, node))
-    if len(found) < wanted:
-        have = f"{len(found)} node{'s'[:len(found) != 1]}"
-        raise HostError(f"the domains are to be on {wanted} nodes, and Ray has {have}: add nodes to the cluster, or "
-                        "ask for fewer in `placement`")
-    return found[:wanted]

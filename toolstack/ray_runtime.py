@@ -109,7 +109,7 @@ class _Session:
         plan = self._plan
         # They share memory, so all of a node are on one machine.
         self._actor = ray.remote(num_cpus=0, max_concurrency=_CONCURRENCY, namespace=NAMESPACE)
-        self._nodes = RayNodes(plan, self._actor, self._keep, self._saved)
+        self._nodes = RayNodes(plan, self._actor, self._keep, self._saved, lambda: self._options.stop.requested)
         # Processes start side by side; what one needs of another comes later.
         self._hypervisor = self._actor(HypervisorActor).options(
             name=hypervisor_name(plan.name), **self._nodes.options(0)).remote(plan, self._keep, self._saved)
@@ -286,10 +286,11 @@ class _Session:
 
     def close(self) -> None:
         """Leave no actor behind."""
-        nodes = [] if self._nodes is None else self._nodes.outputs()
-        for actor in (*self._actors, *self._moved.values(), *nodes, self._hypervisor):
+        for actor in (*self._actors, *self._moved.values(), self._hypervisor):
             if actor is not None:
                 ray.kill(actor)
+        if self._nodes is not None:
+            self._nodes.close()
 
 
 def _one_line(error: Exception) -> str:

@@ -69,6 +69,15 @@ def test_pages_across_nodes(cluster, configs):
     assert [bool(link.hand_overs) for link in across] == [True, True]
 
 
+def reserved(name):
+    """The bundles of the placement groups of hosts called `name`, by state, and on how many nodes they are."""
+    from ray.util import placement_group_table
+
+    return [(group["state"], [int(bundle["memory"]) >> 20 for _, bundle in sorted(group["bundles"].items())],
+             len(set(group["bundles_to_node_id"].values())))
+            for group in placement_group_table().values() if group["name"] == name and group["state"] != "REMOVED"]
+
+
 def move_the_other_one(found):
     """When the timeline has moved `ping`, move `pong` to the last node, as a program outside would."""
     from ray.util import list_named_actors
@@ -85,6 +94,7 @@ def move_the_other_one(found):
     with xenctrl.interface_open("host", timeout=30) as handle:
         found["told"] = xenctrl.domain_migrate(handle, 2, 2)
         found["actors"] = actors()
+        found["reserved"] = reserved("host")
 
 
 def test_a_pair_moves_by_the_timeline_and_from_outside(cluster, configs):
@@ -105,6 +115,9 @@ def test_a_pair_moves_by_the_timeline_and_from_outside(cluster, configs):
     assert [(move.domain, move.source, move.target) for move in report.migrations] == [("ping", 0, 1), ("pong", 0, 2)]
     assert found["told"] == report.migrations[1]
     assert {"host/ping@node-1", "host/pong@node-2"} <= found["actors"]
+    # Both begin on the first node, and the timeline has one move to the second.
+    assert found["reserved"] == [("CREATED", [16, 8, 1], NODES)]
+    assert reserved("host") == []
     assert digests[0] == digests[1]
 
 
@@ -113,3 +126,18 @@ def test_more_nodes_than_there_are(cluster, configs):
     host.domain("first_steps", memory="16MiB", placement={"node": 5})
     with pytest.raises(HostError, match="to be on 6 nodes, and Ray has 3 nodes"):
         host.run(timeout=60)
+
+
+def test_more_memory_than_nodes_have(cluster, configs, monkeypatch):
+    monkeypatch.setattr("toolstack.ray_places._PATIENCE", 0.5)
+    host = Host(load_runtime("ray"), configs)
+    host.domain("first_steps", name="small", memory="16MiB")
+    host.domain("first_steps", name="large", memory="512GiB", placement={"node": 1})
+    with pytest.raises(HostError, match="no 2 nodes that have 16MiB, 512GiB of memory left: add nodes"):
+        host.run(timeout=60)
+    assert reserved("host") == []
+
+
+def test_a_host_gives_its_nodes_back(cluster, configs):
+    run(Host(load_runtime("ray"), configs), {"nodes": 2})
+    assert reserved("host") == []
