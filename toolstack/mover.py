@@ -129,7 +129,8 @@ class Mover:
             return _Switch(error=f"{name} cannot move: {error}")
         leader = hv.groups.table.leader
         moves.go(wait, [each.domid for each in self._plan.domains if leader[each.domid] == leader[domid]])
-        wait.arrived.wait()
+        if not self._agent.wait_for(wait.arrived):
+            return _Switch(error=f"{name} has not moved: the run is over")
         if wait.lost is not None and (error := self._without(domid, name, wait, old)):
             return _Switch(error=error)
         try:
@@ -165,10 +166,10 @@ class Mover:
             return ""
         if wait.lost == wait.source:
             moves.without_source(wait)
-            wait.arrived.wait(_LONGEST)
+            self._agent.wait_for(wait.arrived, _LONGEST)
             return f"{name} was lost with node {wait.source}, which it was about to leave"
         moves.back(wait)
-        wait.arrived.wait(_LONGEST)
+        self._agent.wait_for(wait.arrived, _LONGEST)
         moves.give_up(wait)
         try:
             self._orders.give(Work.ADOPT, old, domid=domid)

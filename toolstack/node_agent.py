@@ -11,6 +11,7 @@ The first node ends the rounds, so at the end of each all teams' state comes to 
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from hypervisor.host_state import HostState, HostTable
 from hypervisor.place import PlaceTable
 from hypervisor.tables import DomainTable, VcpuTable
 from state.replica import DeltaError
+from toolstack.jobs import LOOK
 from toolstack.link import Address, Endpoint
 from toolstack.link_events import FrameError, LinkError, PeerLost, PeerLostError, Received
 from toolstack.link_frames import decode
@@ -166,7 +168,7 @@ class Agent:
         self._jobs.put(job)
         self._node.ring()
 
-    def have_done(self, job: Callable[[], None]) -> None:
+    def have_done(self, job: Callable[[], None]) -> bool:
         """See `node_moves.Owner`."""
         done = threading.Event()
 
@@ -175,7 +177,15 @@ class Agent:
             done.set()
 
         self.do(then_tell)
-        done.wait()
+        return self.wait_for(done)
+
+    def wait_for(self, event: threading.Event, seconds: float = threading.TIMEOUT_MAX) -> bool:
+        """See `node_moves.Owner`."""
+        deadline = time.monotonic() + seconds
+        while not event.wait(min(LOOK, seconds)):
+            if self._over.is_set() or time.monotonic() > deadline:
+                return event.is_set()
+        return True
 
     # -- the thread
 

@@ -40,7 +40,7 @@ class Images:
     # -- on the first node, while all stand still
 
     def gather(self) -> bool:
-        """Have the memory of all domains here.  False where a node is lost meanwhile."""
+        """Have the memory of all domains here.  False where a node is lost meanwhile, or this one's agent ends."""
         self._complete.clear()
         self._lost = False
 
@@ -55,8 +55,7 @@ class Images:
             self._done()
 
         self._owner.do(job)
-        self._complete.wait()
-        return not self._lost
+        return self._owner.wait_for(self._complete) and not self._lost
 
     def let_go(self) -> None:
         """What is at home on other nodes is needed here no more."""

@@ -50,8 +50,11 @@ class Owner(Protocol):
     def do(self, job: Callable[[], None]) -> None:
         """Have something done in the agent's thread."""
 
-    def have_done(self, job: Callable[[], None]) -> None:
-        """The same, and wait until it is."""
+    def have_done(self, job: Callable[[], None]) -> bool:
+        """The same, and wait until it is.  False where the agent ended before."""
+
+    def wait_for(self, event: threading.Event, seconds: float = threading.TIMEOUT_MAX) -> bool:
+        """Wait for what the agent's thread sets.  False where that has ended, or the time is over, before it was."""
 
 
 @dataclass
