@@ -1,7 +1,6 @@
 """The hypervisor's actor: owns the memory of a host, or of its first node, and ends the rounds."""
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -11,30 +10,22 @@ from abi.types import Domid
 from domains.runner import Outcome, Runner
 from domains.seat import HYPERVISOR, Task
 from hypervisor.tables import DomainState
-from toolstack.actor import NOTHING, Attachment, Keep, Member, attachment, buffer_size
+from toolstack.actor import NOTHING, Keep
 from toolstack.checkpoint import Checkpoint
 from toolstack.checkpoint_parts import DomainPart, complete_parts
-from toolstack.checkpointer import Checkpointer, forget_absent, restore_host
-from toolstack.errors import CheckpointError, HostError, MigrationError
+from toolstack.checkpointer import Checkpointer
+from toolstack.errors import HostError, MigrationError
 from toolstack.jobs import Jobs, RunOverError
 from toolstack.link import Address
 from toolstack.link_events import LinkError
+from toolstack.memory_owner import MemoryOwner
 from toolstack.mover import Mover
-from toolstack.node_agent import Agent, PairTraffic, make_bell
-from toolstack.node_setup import (
-    free_process,
-    join_nodes,
-    make_agent,
-)
+from toolstack.node_setup import free_process
 from toolstack.orders import Order, OrderError, Orders, Work
 from toolstack.outside import DomainInfo, Outside, Reply
 from toolstack.plan import HostPlan
 from toolstack.report import DomainReport, MigrationReport
-from toolstack.session import (
-    create_domains,
-    domain_report,
-    start_domains,
-)
+from toolstack.session import domain_report, start_domains
 from toolstack.timeline import Timeline
 
 Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
@@ -42,54 +33,29 @@ _PATIENCE = 120.0
 """Seconds that the other nodes may take to load their domains."""
 
 
-class HypervisorActor(Member):
+class HypervisorActor(MemoryOwner):
     """Owns the host's memory and its tables, creates the domains, and acts for those whose actor died."""
 
     def __init__(self, plan: HostPlan, keep: Keep = NOTHING, saved: Checkpoint | None = None) -> None:
-        size = buffer_size(plan)
-        self.file = os.memfd_create(f"domus-{plan.name}")
-        os.ftruncate(self.file, size)
-        self._saved, self._keep = saved, keep
-        self._failure: CheckpointError | None = None
-        try:
-            self._boot = time.monotonic_ns() if saved is None else restore_host(saved, self.file, traced=keep.trace)
-        except CheckpointError as error:  # who raised it here would be one of Ray's that died
-            self._failure = error
+        super().__init__(plan, 0, keep, saved)
+        if self.failure is not None:
             return
-        self._bell = make_bell() if plan.nodes > 1 else (-1, -1)
-        super().__init__(plan, self.file, HYPERVISOR, self._boot, keep, bell=self._bell[1])
+        self._keep = keep
         self._jobs = Jobs(self.hv.host)
         self.orders = Orders(lambda: bool(self.hv.host.outcome[0]))
         self._mover: Mover | None = None
         self._outside = Outside(self.hv, self._jobs, self._reach_all)
-        if saved is None:
-            create_domains(self.hv, plan)
-        forget_absent(self.hv, plan)
-        self._seat_domains()
-        self.agent: Agent | None = None
         self.batons.word[HYPERVISOR] = Task.ROUND
 
-    def attachment(self) -> Attachment:
-        """What domain actors attach with.  Raises CheckpointError where this one could not be restored."""
-        if self._failure is not None:
-            raise self._failure
-        return attachment(self.file, self._boot, 0, self._bell[1])
-
     def listen(self, host: str, secret: bytes) -> Address:
-        """On a host of several nodes: where this one listens to the others.  Raises HostError."""
-        self.agent = make_agent(self, 0, self._bell[0], host, secret, self._node_lost)
+        """See `MemoryOwner`."""
+        address = super().listen(host, secret)
+        assert self.agent is not None
         self._mover = Mover(
             self.hv, self.plan, self._jobs, self.agent, self.orders,
             lambda domid: self.hv.vcpus.process[self.hv.domains.vcpu_base[domid]],
             lambda: free_process(self.hv, self.plan, self.batons), self._bury_lost)
-        return self.agent.address
-
-    def join(self, addresses: Mapping[int, Address]) -> None:
-        """Make the links to the other nodes.  Raises HostError."""
-        assert self.agent is not None
-        if self._saved is not None:  # before what the other nodes send is in the memory that this gives back
-            self.agent.images.restored()
-        join_nodes(self.agent, addresses)
+        return address
 
     def _reach_all(self) -> None:
         """Before somebody from outside asks for anything: have all of it here."""
@@ -98,7 +64,7 @@ class HypervisorActor(Member):
                 self.hv.groups.reach(domain.domid)
 
     def _node_lost(self, node: int) -> None:
-        """In the agent's thread: all processes of a node are gone."""
+        # In the agent's thread: the run's is told.
         for process in range(1, self.batons.rows):
             if self.batons.node[process] == node:
                 self._jobs.add(partial(self._bury_lost, process, node))
@@ -110,10 +76,6 @@ class HypervisorActor(Member):
         for domid, why in self._reasons(process, f"its node is lost (number {node})").items():
             if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
                 self.hv.crash(domid, why)
-
-    def traffic(self) -> dict[int, PairTraffic]:
-        """What this node sent to others."""
-        return {} if self.agent is None else self.agent.traffic()
 
     def run(self, ask: Ask) -> Outcome:
         """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
