@@ -137,7 +137,7 @@ def run(plan: HostPlan, actor: DomainActor, kind: Kind, dice: random.Random, len
         for process in processes:
             process.wait_attached()
         outcomes: list[Outcome] = []
-        thread = threading.Thread(target=lambda: outcomes.append(hypervisor.run(list)), daemon=True)
+        thread = threading.Thread(target=lambda: outcomes.append(hypervisor.run()), daemon=True)
         thread.start()
         for process in processes:
             process.begin()

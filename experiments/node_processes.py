@@ -130,7 +130,7 @@ class Session:
         """Let the domains run."""
         self.served = [node.call("run") for node in self.nodes[1:]]
         self.results = [actor.call("run") for actor in self.actors]
-        self.outcome = self.nodes[0].call("run", list)
+        self.outcome = self.nodes[0].call("run")
         if self.plan.nodes > 1:
             threading.Thread(target=self._serve_orders, daemon=True).start()
 

@@ -1,7 +1,7 @@
 """The hypervisor's actor: owns the memory of a host, or of its first node, and ends the rounds."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -28,7 +28,6 @@ from toolstack.report import DomainReport, MigrationReport
 from toolstack.session import domain_report, start_domains
 from toolstack.timeline import Timeline
 
-Ask = Callable[[], Sequence[Mapping[int, DomainPart]]]
 _PATIENCE = 120.0
 """Seconds that the other nodes may take to load their domains."""
 
@@ -77,18 +76,15 @@ class HypervisorActor(MemoryOwner):
             if self.hv.domains.state[domid] not in (DomainState.SHUTDOWN, DomainState.DEAD):
                 self.hv.crash(domid, why)
 
-    def run(self, ask: Ask) -> Outcome:
-        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError.
-
-        `ask()` gives what `DomainActor.save` of each actor that lives does.
-        """
+    def run(self) -> Outcome:
+        """All domains are loaded: let them run, and serve until the run has ended.  Raises HostError."""
         hv = self.hv
         try:
             if self.agent is not None:
                 self.agent.wait_for_all(_PATIENCE)
             if self._saved is None:
                 start_domains(self.hv, self.plan)
-            keeper = Checkpointer(hv, self.plan, self.file, lambda: self._parts(ask), traced=self._keep.trace,
+            keeper = Checkpointer(hv, self.plan, self.file, self._parts, traced=self._keep.trace,
                                   done=self._let_go)
             keeper.begin(self._saved)
             timeline = Timeline(hv.host, self.plan.timeline, keeper.now, keeper.take, self.migrate, hv.io.log)
@@ -105,17 +101,17 @@ class HypervisorActor(MemoryOwner):
             if self.agent is not None:
                 self.agent.close()
 
-    def _parts(self, ask: Ask) -> Mapping[int, DomainPart] | None:
+    def _parts(self) -> Mapping[int, DomainPart] | None:
         """What all processes keep, for a checkpoint, with the memory of all nodes here; None where it cannot be had."""
-        if self.agent is None:
-            return complete_parts(self.hv, self.plan, self.io, ask())
         try:
             found: list[Mapping[int, DomainPart]] = self.orders.give(Work.SAVE)
         except (OrderError, RunOverError):
             return None
         parts = complete_parts(self.hv, self.plan, self.io, found)
-        self._reach_all()
-        return parts if parts is not None and self.agent.images.gather() else None
+        if self.agent is not None:
+            self._reach_all()
+            return parts if parts is not None and self.agent.images.gather() else None
+        return parts
 
     def _let_go(self) -> None:
         if self.agent is not None:

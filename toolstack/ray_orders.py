@@ -98,7 +98,7 @@ def _error(reference: Any) -> str:
 
 
 def saved_parts(actors: Sequence[Any]) -> list[Mapping[int, DomainPart]]:
-    """What each actor that lives keeps of its domains, for a checkpoint.  Called in an actor."""
+    """What each actor that lives keeps of its domains, for a checkpoint."""
     parts: list[Mapping[int, DomainPart]] = []
     for reference in [actor.save.remote() for actor in actors]:
         with suppress(RayActorError):

@@ -6,7 +6,6 @@ through shared memory: see `toolstack.actor` and `domains.baton`.
 
 import os
 import time
-from functools import partial
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -168,7 +167,7 @@ class _Session:
             self._take_part(process, actor)
         orders = RayOrders(self._hypervisor, self._make, self._begin_moved, self._actor_of,
                            lambda: saved_parts([*self._actors, *self._moved.values()]))
-        hypervisor = self._hypervisor.run.remote(partial(saved_parts, list(self._actors)))
+        hypervisor = self._hypervisor.run.remote()
         self._options.started(RemoteHost(self._hypervisor))
         ended: Outcome | None = None
         options, deadline, stopping = self._options, None, None
