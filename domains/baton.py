@@ -331,6 +331,8 @@ class Baton:
         word, state = self._word, self._state
         with self._lock():
             dead = [row for row in self._holders() if not _alive(self._table.pid[row])]
+            if any(map(self._node.waits, dead)):
+                return  # what they asked for comes to this node, and has to go on from here with the baton
             lost = [] if dead else self._lost()
             for process in dead:
                 if word[process] == Task.RUN:

@@ -35,6 +35,8 @@ class Surroundings(Protocol):
         """The agent has something to do."""
     def search(self) -> None:
         """A baton may be lost: have the agents look for it."""
+    def waits(self, process: int) -> bool:
+        """Whether what a process of this node asked for may still be on its way, even if the process is dead."""
 
 
 class OnlyNode:
@@ -47,6 +49,10 @@ class OnlyNode:
 
     def search(self) -> None:
         """There is no link."""
+
+    def waits(self, process: int) -> bool:
+        """There is nobody to ask."""
+        return False
 
 
 class Wanted(IntEnum):
@@ -118,6 +124,10 @@ class Node:
     def search(self) -> None:
         """See `Surroundings`."""
         self._ask(Wanted.SEARCH, 0, 0)
+
+    def waits(self, process: int) -> bool:
+        """See `Surroundings`."""
+        return self._table.word[process] != 0
 
     def forward(self, message: bytes) -> None:
         """Let the agent see to a baton that has come to this process and does not fit what it has."""

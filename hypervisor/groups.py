@@ -77,7 +77,8 @@ class Groups:
         if other < len(leader) and domid and other and leader[other] != leader[domid] \
                 and self._domains.state[other] not in _ENDED:
             raise Apart(Domid(other))
-        if self.reach is not None and 0 < other < len(leader):
+        # One that has ended, and left nothing to this group, may be asked for by several groups at once: it is not moved.
+        if self.reach is not None and 0 < other < len(leader) and (not domid or leader[other] == leader[domid]):
             self.reach(other)
 
     def together(self, domid: Domid, other: Domid) -> bool:

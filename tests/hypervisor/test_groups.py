@@ -33,6 +33,21 @@ def test_a_channel_makes_one_group_of_two_and_closing_it_makes_two_again():
     assert host.groups() == {alone(A), alone(B), alone(C)}
 
 
+def test_only_what_is_of_the_own_group_is_fetched_from_other_nodes():
+    host = GroupHost(4)
+    host.bind(A, B)
+    host.hv.domains.state[C] = DomainState.DEAD
+    fetched = []
+    host.hv.groups.reach = fetched.append
+    host.hv.groups.require(A, B)
+    host.hv.groups.require(A, C)  # several groups may ask for it at once, and all get the same answer
+    with pytest.raises(Apart):
+        host.hv.groups.require(A, D)
+    assert fetched == [B]
+    host.hv.groups.require(Domid(0), D)
+    assert fetched == [B, D]
+
+
 def test_a_mapped_grant_links_until_it_is_unmapped():
     host = GroupHost(2)
     handle = host.map(A, B, host.grant(B, A), HOLE)
