@@ -34,7 +34,7 @@ def table():
 @pytest.fixture
 def baton(table):
     def make(node):
-        return Baton(table, HYPERVISOR, file, lambda: False, memoryview(bytearray(2)), lambda: [], lambda: 0, 1, node)
+        return Baton(table, HYPERVISOR, file, lambda: False, memoryview(bytearray(2)), list, lambda: 0, 1, node)
 
     file = os.memfd_create("test")
     yield make
