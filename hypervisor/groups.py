@@ -77,7 +77,7 @@ class Groups:
         if other < len(leader) and domid and other and leader[other] != leader[domid] \
                 and self._domains.state[other] not in _ENDED:
             raise Apart(Domid(other))
-        # One that has ended, and left nothing to this group, may be asked for by several groups at once: it is not moved.
+        # One that has ended and left nothing to this group is not: several groups may ask for it at once.
         if self.reach is not None and 0 < other < len(leader) and (not domid or leader[other] == leader[domid]):
             self.reach(other)
 
