@@ -47,6 +47,13 @@ class PvhExceptions:
         except TripleFault as fault:
             self.triple_fault(fault)
 
+    def interrupt(self, vector: int) -> None:
+        """An interrupt from the APIC, or an upcall; they must be open."""
+        try:
+            self._delivery.interrupt(vector)
+        except TripleFault as fault:
+            self.triple_fault(fault)
+
     def undefined(self) -> None:
         """#UD."""
         self.throw(delivery.UD)

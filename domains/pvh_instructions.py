@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from abi.apic import X2APIC_MSRS
 from abi.cpuid import XEN_HYPERCALL_MSR
 from domains import delivery
 from domains import envlayout as env
@@ -30,7 +31,8 @@ class PvhInstructions:
         self._q, self._d, self._tsc, self._code, self._length = engine.q, engine.d, vcpu.tsc, code, code.length
         self._throw = throw
         self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=True))
-        self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page)
+        self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page, vcpu.apic)
+        self._now, self._after = vcpu.now, vcpu.after_call
 
     def advance(self, length: int) -> None:
         """Step over an instruction that was emulated here, with what its end means: no shadow, and #DB under TF."""
@@ -54,6 +56,8 @@ class PvhInstructions:
         q = self._q
         index = q[env.RCX] & _LOW32
         length = self._length(2)
+        if index in X2APIC_MSRS:
+            self._now()
         try:
             if self._code.here(length)[-1] == _WRMSR:
                 self._msrs.write(index, q[env.RDX] << 32 & ~_LOW32 & (1 << 64) - 1 | q[env.RAX] & _LOW32)
@@ -64,6 +68,8 @@ class PvhInstructions:
             self._throw(delivery.GP, 0)
             return
         self.advance(length)
+        if index in X2APIC_MSRS:  # it may have sent itself an interrupt, allowed one, or set a timer
+            self._after()
 
     def rdtsc(self) -> None:
         q, tsc = self._q, self._tsc()
