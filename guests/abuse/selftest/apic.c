@@ -109,6 +109,18 @@ static void test_priorities(void) {
     check(count == 1 && order[0] == HIGH && msr_read(APIC_PPR) == 0x60, "task priority 0x60: only the higher, %u", count);
     msr_write(APIC_TPR, 0);
     check(count == 2 && order[1] == LOW, "task priority 0: the lower comes at once, %u", count);
+    unsigned long cr8;
+    __asm__ volatile("movq %0, %%cr8" ::"r"(6UL));
+    register unsigned long r9 __asm__("r9");
+    __asm__ volatile("movq %%cr8, %0" : "=r"(r9));
+    cr8 = r9;
+    check(cr8 == 6 && msr_read(APIC_TPR) == 0x60, "CR8 is its upper half: %lx", cr8);
+    count = 0;
+    msr_write(APIC_SELF_IPI, LOW);
+    __asm__ volatile("movq %0, %%cr8" ::"r"(0UL));
+    check(count == 1, "and when it falls, what waited comes: %u", count);
+    CATCH("movq %[large], %%cr8", : [large] "r"(0x10UL));
+    check(last_fault.vector == TRAP_GP, "it has four bits: #GP");
     trap_handle(LOW, on_nested);
     count = 0;
     msr_write(APIC_SELF_IPI, LOW);
