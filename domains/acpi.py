@@ -7,7 +7,7 @@ register, both in ports (ACPI 5.0, 4.8.3.7 and 4.8.3.6).
 
 import struct
 
-from abi.apic import APIC_BASE_ADDRESS, apic_id
+from hypervisor.apic import APIC_BASE_ADDRESS, apic_id
 
 SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, RESET_PORT = 0xB004, 0xB005, 0xCF9
 POWER_PORTS = frozenset((SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, RESET_PORT))

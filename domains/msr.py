@@ -6,10 +6,10 @@ MSR that is not known raises #GP for reads and writes.
 
 from collections.abc import Callable
 
-from abi.apic import APIC_BASE_ADDRESS, APIC_BASE_BSP, APIC_BASE_EN, APIC_BASE_EXTD, MSR_APIC_BASE, X2APIC_MSRS
 from domains import envlayout as env
 from domains.engine import Engine
 from domains.segments import CR0_PG
+from hypervisor.apic import APIC_BASE_ADDRESS, APIC_BASE_BSP, APIC_BASE_EN, APIC_BASE_EXTD, MSR_APIC_BASE, X2APIC_MSRS
 from hypervisor.vlapic import ApicFault, Vlapic
 
 MSR_TSC, MSR_PATCH_LEVEL, MSR_TSC_ADJUST = 0x10, 0x8B, 0x3B

@@ -4,7 +4,6 @@ RDTSC and RDTSCP, WBINVD."""
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from abi.apic import X2APIC_MSRS, ApicRegister
 from abi.cpuid import XEN_HYPERCALL_MSR
 from domains import delivery
 from domains import envlayout as env
@@ -13,6 +12,7 @@ from domains.delivery import TF
 from domains.envlayout import EFLAGS, HFLAGS, RIP
 from domains.msr import MsrFault, Msrs
 from domains.segments import HF_CS64, HF_INHIBIT_IRQ
+from hypervisor.apic import X2APIC_MSRS, ApicRegister
 
 if TYPE_CHECKING:
     from domains.pvh_vcpu import PvhVcpu

@@ -8,7 +8,8 @@ delivered when its upper four bits are more than those of the task priority and 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from abi.apic import (
+from abi.types import NEVER
+from hypervisor.apic import (
     BROADCAST,
     ESR_RECEIVE_ILLEGAL_VECTOR,
     ESR_SEND_ILLEGAL_VECTOR,
@@ -22,7 +23,6 @@ from abi.apic import (
     Shorthand,
     apic_id,
 )
-from abi.types import NEVER
 
 BUS_CYCLE = 10
 """Nanoseconds: the timer counts at 100 MHz, divided by what the guest sets (Xen's APIC_BUS_CYCLE_NS)."""

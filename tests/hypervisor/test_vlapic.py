@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abi.apic import LVT_MASKED, LVT_PERIODIC, SVR_ENABLED, ApicRegister
 from abi.types import NEVER
+from hypervisor.apic import LVT_MASKED, LVT_PERIODIC, SVR_ENABLED, ApicRegister
 from hypervisor.vlapic import BUS_CYCLE, SHORTEST_PERIOD, ApicFault, Vlapic
 
 R = ApicRegister
@@ -235,6 +235,7 @@ STEPS = st.lists(st.one_of(
     st.tuples(st.just(R.EOI), st.just(0)), st.tuples(st.just("accept"), st.just(0))), max_size=60)
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_what_is_pending_is_always_the_highest_that_may_come(steps):
     machine, waiting, serving, priority = Machine(), set(), [], 0
