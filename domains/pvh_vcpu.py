@@ -212,9 +212,11 @@ class PvhVcpu(Vcpu):
         self.engine.cancel_interrupt()
         if upcall and self._open():
             self.upcall_taken(upcall)
-            self.exceptions.interrupt(upcall)
+            if not self.exceptions.interrupt(upcall):
+                return
         while self._apic_pending[0] and self._open():
-            self.exceptions.interrupt(self.apic.accept())
+            if not self.exceptions.interrupt(self.apic.accept()):
+                return
         if self._apic_pending[0]:
             self._request(self._apic_pending[0], True)
 
