@@ -6,6 +6,7 @@ from pathlib import Path
 
 from abi.start_info import MemmapType
 from abi.types import PAGE_SHIFT, Domid, VcpuRow
+from domains.acpi import acpi_tables
 from domains.native import BlockMeter
 from domains.pv_builder import PvBuilt, build_pv
 from domains.pv_start import start_first
@@ -15,6 +16,7 @@ from domains.pvh import Module, PvhImage, Region, build_pvh
 from domains.pvh_vcpu import PvhVcpu
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
+from hypervisor.pvh_layout import ACPI_TABLES
 from hypervisor.tables import GuestKind
 
 
@@ -50,9 +52,11 @@ def load(hv: Hypervisor, domid: Domid, image: Image) -> PvhImage | PvBuilt:
         return build_pv(hv, domid, image.kernel.read_bytes(), image.cmdline,
                         image.ramdisk.read_bytes() if image.ramdisk is not None else None)
     regions = [Region(start, size, MemmapType(kind)) for start, size, kind in hv.memory.memory_map(domid)]
+    rsdp = ACPI_TABLES << PAGE_SHIFT
+    GuestPhysical(hv, domid).write(rsdp, acpi_tables(rsdp, hv.domains.vcpu_count[domid]))
     modules = [Module(image.ramdisk.read_bytes())] if image.ramdisk is not None else []
     return build_pvh(image.kernel.read_bytes(), regions, GuestPhysical(hv, domid).write, cmdline=image.cmdline,
-                     modules=modules)
+                     modules=modules, rsdp=rsdp)
 
 
 def make_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter,

@@ -13,16 +13,18 @@ BRAND = b"Domus virtual CPU".ljust(48, b"\0")
 SIGNATURE = 0x00800F12  # family 23, model 1, stepping 2
 
 LEAF1_EDX = 0x078BFBFD & ~(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14)
-"""Without MCE, APIC, MTRR and MCA: guests would go and use them."""
+"""Without MCE, MTRR and MCA, and for PV guests without APIC: guests would go and use them."""
 LEAF1_ECX = 1 << 0 | 1 << 1 | 1 << 9 | 1 << 13 | 1 << 19 | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 25 | 1 << 31
 """SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES and the hypervisor bit; no XSAVE, AVX, MONITOR, RDRAND."""
 LEAF7_EBX = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 20 | 1 << 23
 """FSGSBASE BMI1 SMEP BMI2 ADX SMAP CLFLUSHOPT; no RDSEED (its randomness would be the host's), no ERMS."""
 EXT1_ECX = 1 << 0 | 1 << 5 | 1 << 6
 """LAHF/SAHF, LZCNT and SSE4A; no SVM: the engine uses it itself."""
+APIC_EDX, X2APIC_ECX = 1 << 9, 1 << 21
+"""What PVH guests have beside that: a local APIC (in leaf 0x80000001, too), in x2APIC mode."""
 EXT1_EDX = 0x2DD3FBFD & ~(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14 | 1 << 25)
 
-ENGINE_FEATURES = {0: LEAF1_EDX | 1 << 9, 1: LEAF1_ECX, 2: LEAF7_EBX, 3: 0, 6: EXT1_EDX, 7: EXT1_ECX}
+ENGINE_FEATURES = {0: LEAF1_EDX | APIC_EDX, 1: LEAF1_ECX, 2: LEAF7_EBX, 3: 0, 6: EXT1_EDX, 7: EXT1_ECX}
 """What the engine is told that it has, by word of its feature table, so that a hidden instruction raises #UD."""
 
 EXT8_EBX = 1 << 29
@@ -79,7 +81,9 @@ class Cpuid:
             return (7, *_vendor())
         if leaf == 1:
             ebx = self._xen.vcpu_id << 24 | 1 << 16 | 8 << 8  # APIC id, one logical CPU, CLFLUSH of 64 bytes
-            return (SIGNATURE, ebx, LEAF1_ECX, LEAF1_EDX if self._xen.hvm else LEAF1_EDX & ~PV_HIDDEN_EDX)
+            if self._xen.hvm:
+                return (SIGNATURE, ebx, LEAF1_ECX | X2APIC_ECX, LEAF1_EDX | APIC_EDX)
+            return (SIGNATURE, ebx, LEAF1_ECX, LEAF1_EDX & ~PV_HIDDEN_EDX)
         if leaf == 7 and subleaf == 0:
             return (0, LEAF7_EBX if self._xen.hvm else LEAF7_EBX & ~PV_HIDDEN_LEAF7_EBX, 0, 0)
         return (0, 0, 0, 0)
@@ -88,7 +92,8 @@ class Cpuid:
         if leaf == 0x80000000:
             return (0x80000021, *_vendor())
         if leaf == 0x80000001:
-            return (SIGNATURE, 0, EXT1_ECX, EXT1_EDX if self._xen.hvm else EXT1_EDX & ~PV_HIDDEN_EXT1_EDX)
+            edx = EXT1_EDX | APIC_EDX if self._xen.hvm else EXT1_EDX & ~PV_HIDDEN_EXT1_EDX
+            return (SIGNATURE, 0, EXT1_ECX, edx)
         if 0x80000002 <= leaf <= 0x80000004:
             return struct.unpack_from("<4I", BRAND, 16 * (leaf - 0x80000002))
         if leaf == 0x80000005:

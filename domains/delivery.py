@@ -39,13 +39,14 @@ class _Fault(Exception):  # noqa: N818
 
 @dataclass
 class Event:
-    """What is delivered: `soft` marks INT n, INT3 and INTO, which check the gate's DPL."""
+    """What is delivered: `soft` marks INT n, INT3 and INTO, which check the gate's DPL, `external` an interrupt."""
 
     vector: int
     error_code: int | None
     address: int | None
     soft: bool
     return_rip: int
+    external: bool = False
 
 
 class Delivery:
@@ -60,6 +61,10 @@ class Delivery:
             error_code = 0
         self._deliver(Event(vector, error_code, address, False, self._engine.q[env.RIP]))
 
+    def interrupt(self, vector: int) -> None:
+        """An interrupt from outside the processor, before the instruction at the current RIP.  Raises TripleFault."""
+        self._deliver(Event(vector, None, None, False, self._engine.q[env.RIP], external=True))
+
     def software(self, vector: int, return_rip: int) -> None:
         """INT `vector`, which lies at the current RIP and returns to `return_rip`.  Raises TripleFault."""
         self._deliver(Event(vector, None, None, True, return_rip))
@@ -67,7 +72,7 @@ class Delivery:
     def _deliver(self, event: Event) -> None:
         first = event.vector
         while True:
-            if event.vector == PF and not event.soft:
+            if event.vector == PF and not event.soft and not event.external:
                 self._engine.q[env.CR2] = event.address or 0
             try:
                 self._through_gate(event)
@@ -253,7 +258,7 @@ class Delivery:
 
     def _pushed(self, event: Event, flags: int) -> int:
         """RFLAGS as it is pushed: faults set RF, so that the instruction's breakpoint does not strike again."""
-        return flags if event.soft or event.vector in _NOT_FAULTS else flags | RF
+        return flags if event.soft or event.external or event.vector in _NOT_FAULTS else flags | RF
 
     def _enter(self, code: Segment, rip: int, flags: int, *, clear_if: bool) -> None:
         engine = self._engine

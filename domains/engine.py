@@ -181,6 +181,8 @@ class Engine:
             low[MSRPM + (bit >> 3)] &= ~(3 << (bit & 7)) & 0xFF
         bit = 2 * (MSR_EFER & 0x1FFF) + 0x4000
         low[MSRPM + (bit >> 3)] &= ~(1 << (bit & 7)) & 0xFF
+        struct.pack_into("<H", low, VMCB + vmcb.CR_READ_INTERCEPTS, 1 << 8)
+        struct.pack_into("<H", low, VMCB + vmcb.CR_WRITE_INTERCEPTS, 1 << 8)
         struct.pack_into("<I", low, VMCB + vmcb.EXCEPTION_INTERCEPTS, 0xFFFFFFFF)
         struct.pack_into("<Q", low, VMCB + vmcb.INTERCEPTS, sum(1 << bit for bit in INTERCEPTED))
         words[_NESTED4 >> 3], words[_NESTED3 >> 3] = _NESTED3 | 7, 0x87

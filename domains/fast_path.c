@@ -291,7 +291,7 @@ static int window(struct fast_path *f) {
 /* The UC_HOOK_INTR hook. */
 void domus_exit(void *uc, u32 number, struct fast_path *f) {
     int done = 0;
-    if (f->enabled && f->trace_size - f->trace_length >= 256) {
+    if (f->enabled && !f->apic && f->trace_size - f->trace_length >= 256) {
         if (number == EXIT_VMMCALL)
             done = hypercall(uc, f);
         else if (number == EXIT_HLT)

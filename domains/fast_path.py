@@ -44,7 +44,7 @@ NAMES: tuple[str, ...] = (
     "grant_frame", "pin", "grantee", "active_mfn", "track_flags", "track_domid", "track_ref", "track_address",
     "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum",
     "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "latency", "trace",
-    "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched",
+    "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched", "apic",
     "host_clock", "boot",
 )
 
@@ -94,6 +94,9 @@ class FastPath:
             NAMES.index(name) for name in ("limit", "end", "slice_end", "shortened", "touched", "trace_length"))
         self.touched = self._words[touched:touched + 1]
         """[0] is not 0 where there is something to `collect`."""
+        apic = NAMES.index("apic")
+        self.apic = self._words[apic:apic + 1]
+        """[0] is the vector that waits in the APIC of a PVH vCPU; while there is one, nothing is done here."""
         self._wanted = False
 
     def set_python(self, hook: object) -> None:

@@ -102,6 +102,7 @@ struct fast_path {
     u64 slice_end;                    /* the scheduler's */
     u64 shortened;                    /* by how much `limit` was brought nearer */
     u64 touched;                      /* something above has changed */
+    u64 apic;                         /* the vector that waits in the APIC, or 0 */
     u64 host_clock;                   /* time is the host's monotonic clock, in nanoseconds since `boot` */
     u64 boot;
 };

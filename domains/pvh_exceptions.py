@@ -47,6 +47,15 @@ class PvhExceptions:
         except TripleFault as fault:
             self.triple_fault(fault)
 
+    def interrupt(self, vector: int) -> bool:
+        """An interrupt from the APIC, or an upcall; they must be open.  False where that was the processor's end."""
+        try:
+            self._delivery.interrupt(vector)
+        except TripleFault as fault:
+            self.triple_fault(fault)
+            return False
+        return True
+
     def undefined(self) -> None:
         """#UD."""
         self.throw(delivery.UD)

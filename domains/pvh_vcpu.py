@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from abi.errno import Errno, XenError
 from abi.hvm import CallbackVia
+from abi.sched import ShutdownReason
 from abi.types import Gfn, VcpuRow
 from domains import delivery, hypercall_page
 from domains import envlayout as env
@@ -27,6 +28,7 @@ from domains.segments import write as write_segment
 from domains.vcpu import Vcpu
 from domains.vmcb import EXIT_BASE, Exit
 from grants.interfaces import P2mType
+from hypervisor.vlapic import Vlapic, VlapicState
 
 if TYPE_CHECKING:
     from domains.pvh import StartState
@@ -55,10 +57,14 @@ class PvhVcpu(Vcpu):
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
         super().__init__(hv, row, meter, None if meter.fast_path is None else FastPath(meter.fast_path))
         engine = self.engine
+        self._apic_pending = memoryview(bytearray(8)).cast("Q") if self.front is None else self.front.apic
+        self.apic = Vlapic(self._vcpu_id, self._apic_pending, self.now,
+                           lambda deadline: hv.sched.set_apic_timer(row, deadline))
+        hv.local_apic[self.domid] = self.apic.timer_fired
         self.exceptions = PvhExceptions(self, self._cycles)
         self.instructions = PvhInstructions(self, self.exceptions.throw, self._fill_hypercall_page)
         self._advance = self.instructions.advance
-        self.ports = Ports(lambda data: hv.console_lines.write(self.domid, data))
+        self.ports = Ports(lambda data: hv.console_lines.write(self.domid, data), self._shut_down)
         self.port_hooks = PortHooks(engine, self.walker, hv.arena, self.ports, self.exceptions.throw, self.park,
                                     self.failed)
         self.fast_calls = FastCalls(engine, self.exceptions.throw)
@@ -74,6 +80,7 @@ class PvhVcpu(Vcpu):
         exceptions, instructions = self.exceptions, self.instructions
         self.exits |= {EXIT_BASE + code: handler for code, handler in {
             Exit.VMMCALL: self.vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr,
+            Exit.READ_CR8: instructions.cr8, Exit.WRITE_CR8: instructions.cr8,
             Exit.CPUID: instructions.cpuid, Exit.MSR: instructions.msr, Exit.RDTSC: instructions.rdtsc,
             Exit.RDTSCP: instructions.rdtscp, Exit.WBINVD: instructions.nothing, Exit.INVD: instructions.nothing,
             Exit.NPF: exceptions.nested_page_fault, Exit.SHUTDOWN: exceptions.shutdown,
@@ -112,17 +119,18 @@ class PvhVcpu(Vcpu):
         self._install_exits()
         self.start_front()
 
-    def save_processor(self) -> tuple[EngineState, tuple[int, int]]:
-        """The processor between two slices, and how it stands with absent memory."""
+    def save_processor(self) -> tuple[EngineState, tuple[int, int], VlapicState]:
+        """The processor between two slices, how it stands with absent memory, and its APIC."""
         assert not self._restarted
         absent = self.exceptions.null_mmio.save()
-        return save_engine(self.engine, absent[0]), absent
+        return save_engine(self.engine, absent[0]), absent, self.apic.save()
 
-    def resume(self, processor: EngineState, absent: tuple[int, int]) -> None:
+    def resume(self, processor: EngineState, absent: tuple[int, int], apic: VlapicState) -> None:
         """Enter guest mode in a state that was saved.  Raises ValueError where it is none."""
         self._enter()
         restore_engine(self.engine, processor)
         self.exceptions.null_mmio.restore(absent)
+        self.apic.restore(apic)
 
     # -- hypercalls
 
@@ -161,7 +169,7 @@ class PvhVcpu(Vcpu):
         may be there for it."""
         if self._sched.changed and self.slice_changed():
             self._stop()
-        elif self._u8[self._info[self.vcpu]]:
+        elif self._u8[self._info[self.vcpu]] or self._apic_pending[0]:
             self.arm_upcall()
 
     # -- events
@@ -174,25 +182,51 @@ class PvhVcpu(Vcpu):
         return self._own_vector[row] or (self._vector[self.domid] if self._via[self.domid] == VECTOR else 0)
 
     def event_deliverable(self) -> bool:
-        """An upcall is due and interrupts are open.  As in Xen, evtchn_upcall_mask means nothing here."""
-        return bool(self.q[env.EFLAGS] & delivery.IF and self._pending_vector())
+        """An interrupt is due and they are open.  As in Xen, evtchn_upcall_mask means nothing here."""
+        return bool(self.q[env.EFLAGS] & delivery.IF and (self._pending_vector() or self._apic_pending[0]))
 
     def arm_upcall(self) -> None:
         """Have the upcall taken as soon as the guest can: now, or by an intercepted window when IF opens."""
         vector = self._pending_vector()
+        if self._apic_pending[0]:
+            self._interrupt(vector)
+            return
         if not vector:
             return
-        if self.q[EFLAGS] & IF and not self.d[HFLAGS] & HF_INHIBIT_IRQ:
+        if self._open():
             # The guest's interrupts are open: let the engine take the vector through the IDT natively.
             self.upcall_taken(vector)
             self._request(vector, False)
         else:
             self._request(vector, True)
 
+    def _open(self) -> bool:
+        return bool(self.q[EFLAGS] & IF and not self.d[HFLAGS] & HF_INHIBIT_IRQ)
+
+    def _interrupt(self, upcall: int) -> None:
+        """Something waits in the APIC, and perhaps an upcall, which comes first as it does in Xen.
+
+        The engine would tell nobody when it has taken the one, so that the other could be asked for: they are led
+        through the interrupt table here.
+        """
+        self.engine.cancel_interrupt()
+        if upcall and self._open():
+            self.upcall_taken(upcall)
+            if not self.exceptions.interrupt(upcall):
+                return
+        while self._apic_pending[0] and self._open():
+            if not self.exceptions.interrupt(self.apic.accept()):
+                return
+        if self._apic_pending[0]:
+            self._request(self._apic_pending[0], True)
+
     def _vintr(self) -> None:
         """The interrupt window.  What was pending may have been handled by polling meanwhile."""
         vector = self._pending_vector()
-        if vector:
+        if self._apic_pending[0]:
+            self.now()
+            self._interrupt(vector)
+        elif vector:
             self.now()
             self.upcall_taken(vector)
             self._request(vector, False)
@@ -205,7 +239,7 @@ class PvhVcpu(Vcpu):
         if not self.q[EFLAGS] & IF:
             self._sched.down(self.vcpu)  # as Xen: nothing can wake it, so the vCPU is off
             self._stop()
-        elif self._pending_vector():
+        elif self._pending_vector() or self._apic_pending[0]:
             self.arm_upcall()
         else:
             self._sched.block(self.vcpu)
@@ -218,6 +252,12 @@ class PvhVcpu(Vcpu):
         self._advance(2)
         self.hv.sched.yield_(self.vcpu)
         self.after_call()
+
+    def _shut_down(self, reason: ShutdownReason) -> None:
+        """By a port: the engine is in the middle of a block, of which nothing counts any more."""
+        self.now()
+        self._sched.shutdown(self.domid, reason)
+        self.park()
 
     def software_interrupt(self, vector: int) -> None:
         self.exceptions.software(vector)

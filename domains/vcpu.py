@@ -96,6 +96,8 @@ class Vcpu:
         self.stale = False
         """The engine's translations are to be flushed at the end of this exit."""
         self._touched = _NOTHING if self.front is None else self.front.touched
+        self._apic_pending = _NOTHING
+        """[0] is the vector that waits in the APIC; only some kinds have one."""
         self._refresh = 0
         self._fresh = True
         self._unsettled = False
@@ -149,7 +151,8 @@ class Vcpu:
                 update_areas(self.hv, self)
             if self.front is not None:
                 self.front.begin(started + granted, end)
-            if self.hv.arena.u8[vcpus.info[row]] and (self.front is None or not self.front.arm_upcall()):
+            if self._apic_pending[0] or (self.hv.arena.u8[vcpus.info[row]] and (
+                    self.front is None or not self.front.arm_upcall())):
                 self.arm_upcall()
                 if self._runstate[row] != RunState.RUNNING:  # it could not be told, and has crashed
                     return

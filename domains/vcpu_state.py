@@ -20,6 +20,7 @@ from domains.pvh_vcpu import PvhVcpu
 from domains.vcpu import Vcpu, VcpuState
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import GuestKind
+from hypervisor.vlapic import VlapicState
 
 
 class StateError(ValueError):
@@ -62,9 +63,9 @@ def restore_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, sa
 
 def _restore_pvh(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
     vcpus: dict[VcpuRow, Vcpu] = {}
-    for row, (engine, absent) in zip(rows, processors, strict=True):
+    for row, (engine, absent, apic) in zip(rows, processors, strict=True):
         vcpus[row] = vcpu = PvhVcpu(hv, row, meter)
-        vcpu.resume(EngineState(*engine), absent)
+        vcpu.resume(EngineState(*engine), absent, VlapicState(*apic))
     return vcpus
 
 

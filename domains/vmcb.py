@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+CR_READ_INTERCEPTS, CR_WRITE_INTERCEPTS = 0x00, 0x02
+"""16 bits each: bit n is control register n."""
 EXCEPTION_INTERCEPTS = 0x08
 INTERCEPTS = 0x0C
 IOPM_BASE, MSRPM_BASE = 0x40, 0x48
@@ -50,6 +52,8 @@ class Intercept(IntEnum):
 class Exit(IntEnum):
     """SVM exit codes; the engine's hook gets 0x100 more."""
 
+    READ_CR8 = 0x08
+    WRITE_CR8 = 0x18
     EXCEPTION = 0x40
     VINTR = 0x64
     RDTSC = 0x6E

@@ -19,8 +19,10 @@ from hypervisor.p2m import P2m
 from hypervisor.physmap import Physmap
 from hypervisor.pv_tables import PageType
 from hypervisor.pvh_layout import (
+    ACPI_TABLES,
     HIGH_MEMORY,
     HOLE,
+    NR_ACPI_PAGES,
     NR_SPECIAL_PAGES,
     SLACK,
     SPECIAL_PAGES,
@@ -92,6 +94,7 @@ class Memory:
                 self._map(domid, Gfn(0), mfn, low)
                 self._map(domid, HIGH_MEMORY, Mfn(mfn + low), pages - low)
                 self._map(domid, SPECIAL_PAGES, self.allocate_pages(domid, NR_SPECIAL_PAGES), NR_SPECIAL_PAGES)
+                self._map(domid, ACPI_TABLES, self.allocate_pages(domid, NR_ACPI_PAGES), NR_ACPI_PAGES)
                 self.set_memory_map(domid, pvh_memory_map(pages))
             else:
                 self.frames.gfns[mfn:mfn + pages] = numpy.arange(pages)

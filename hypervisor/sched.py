@@ -23,7 +23,7 @@ from abi.types import NEVER, Domid, VcpuRow
 from hypervisor.run_queue import RunQueue, queue_of
 from hypervisor.runstate import Runstates
 from hypervisor.tables import DomainState, DomainTable, RunState, VcpuTable
-from hypervisor.vcpu_timer import PERIODIC, POLL, SINGLESHOT, TYPING, WATCHDOG, VcpuTimers
+from hypervisor.vcpu_timer import APIC, PERIODIC, POLL, SINGLESHOT, TYPING, WATCHDOG, VcpuTimers
 from hypervisor.watchdog import WatchdogTable
 
 MAX_SLICE = 2_000_000
@@ -61,6 +61,8 @@ class Scheduler:
         """Told first where it is a watchdog that shuts the domain down."""
         self.time_to_type: Callable[[Domid], None] = lambda domid: None
         """Told when what `set_typing` set has come."""
+        self.apic_timer: Callable[[Domid, int], bool] = lambda domid, now: False
+        """Told when what `set_apic_timer` set has come.  Whether the vCPU has something to wake up for."""
         self._due, self._local_time, self._runstate = vcpus.due, vcpus.local_time, vcpus.runstate
         self._paused, self._poll_port, self._poll_deadline = vcpus.paused, vcpus.poll_port, vcpus.poll_deadline
         self._entered, self._time_running, self._time_blocked = (
@@ -327,6 +329,11 @@ class Scheduler:
         for row in self._rows(domid):
             self._retime(row)
 
+    def set_apic_timer(self, row: VcpuRow, deadline: int) -> None:
+        """The timer of a vCPU's local APIC fires at `deadline`; NEVER stops it."""
+        self.watchdogs.set_apic(Domid(self.vcpus.domid[row]), deadline)
+        self._retime(row)
+
     def expire(self, row: VcpuRow, now: int) -> int:
         """Let the timers of a vCPU fire that are due by `now`.  Gives which did, as bits of `vcpu_timer`."""
         fired = self.timers.take_expired(row, now, waiting=self._runstate[row] == _BLOCKED)
@@ -340,6 +347,8 @@ class Scheduler:
             self.timer_event(row)
         if fired & TYPING:
             self.time_to_type(Domid(self.vcpus.domid[row]))
+        if fired & APIC and self.apic_timer(Domid(self.vcpus.domid[row]), now) and self._runstate[row] == _BLOCKED:
+            self._unblock(row, now)
         return fired
 
     def _retime(self, row: VcpuRow) -> None:

@@ -1,4 +1,5 @@
-"""The timers of a vCPU: single-shot, periodic, the end of a poll; and its domain's: watchdogs, and what is typed.
+"""The timers of a vCPU: single-shot, periodic, the end of a poll; and its domain's: watchdogs, what is typed, and
+the local APIC's.
 
 As in Xen, the periodic timer ticks only while the vCPU is scheduled: a blocked vCPU is not woken by it, and finds one
 tick, not many, when it runs again.  A guest that wants to be woken sets the single-shot timer before it blocks.
@@ -8,7 +9,7 @@ from abi.types import NEVER, Domid
 from hypervisor.tables import VcpuTable
 from hypervisor.watchdog import WatchdogTable
 
-SINGLESHOT, PERIODIC, POLL, WATCHDOG, TYPING = 1, 2, 4, 8, 16
+SINGLESHOT, PERIODIC, POLL, WATCHDOG, TYPING, APIC = 1, 2, 4, 8, 16, 32
 """Bits of what `take_expired` gives."""
 
 
@@ -62,6 +63,6 @@ class VcpuTimers:
             fired |= PERIODIC
         domid = Domid(self._domid[row])
         if 0 < self._watchdog[domid] <= now:
-            bites, types = self._watchdogs.expire(domid, now)
-            fired |= WATCHDOG * bites | TYPING * types
+            bites, types, ticks = self._watchdogs.expire(domid, now)
+            fired |= WATCHDOG * bites | TYPING * types | APIC * ticks
         return fired

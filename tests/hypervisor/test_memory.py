@@ -4,12 +4,12 @@ import pytest
 from memory_host import DOMAINS, POOL, MemoryMachine
 
 from abi.errno import Errno, XenError
-from abi.memory import E820_RAM, E820_RESERVED
+from abi.memory import E820_ACPI, E820_RAM, E820_RESERVED
 from abi.types import PAGE_SHIFT, Domid, Gfn, Mfn
 from abi.xen import DOMID_INVALID
 from grants.interfaces import MemoryManager, P2mType
 from hypervisor.memory import MOST_MAP_ENTRIES
-from hypervisor.pvh_layout import CONSOLE_PFN, NR_SPECIAL_PAGES, SPECIAL_PAGES, STORE_PFN
+from hypervisor.pvh_layout import ACPI_TABLES, CONSOLE_PFN, NR_SPECIAL_PAGES, SPECIAL_PAGES, STORE_PFN
 
 A, B, PV = Domid(1), Domid(2), Domid(3)
 G = 1 << 30
@@ -38,10 +38,10 @@ def test_it_is_the_memory_manager_of_the_grant_tables(machine: MemoryMachine) ->
 
 def test_ram_begins_at_page_0_and_special_pages_lie_below_4_gib(machine: MemoryMachine) -> None:
     seen = {gfn: count for gfn, _, count, _ in machine.p2m.extents(A)}
-    assert sum(seen.values()) == 64 + NR_SPECIAL_PAGES
-    assert set(seen) == {*range(64), *range(SPECIAL_PAGES, SPECIAL_PAGES + NR_SPECIAL_PAGES)}
+    assert sum(seen.values()) == 64 + NR_SPECIAL_PAGES + 1
+    assert set(seen) == {*range(64), ACPI_TABLES, *range(SPECIAL_PAGES, SPECIAL_PAGES + NR_SPECIAL_PAGES)}
     assert {STORE_PFN, CONSOLE_PFN} <= set(seen)
-    assert machine.domains.tot_pages[A] == 64 + NR_SPECIAL_PAGES
+    assert machine.domains.tot_pages[A] == 64 + NR_SPECIAL_PAGES + 1
     assert machine.domains.max_pages[A] == 64 + 256
 
 
@@ -53,7 +53,8 @@ def test_a_domain_is_one_extent_and_no_two_share_a_frame(machine: MemoryMachine)
 
 
 def test_the_memory_map_is_libxls(machine: MemoryMachine) -> None:
-    assert machine.memory.memory_map(A) == [(0, 64 << 12, E820_RAM), (0xFEFF8000, 0x8000, E820_RESERVED)]
+    assert machine.memory.memory_map(A) == [
+        (0, 64 << 12, E820_RAM), (0xFC000000, 0x1000, E820_ACPI), (0xFEFF8000, 0x8000, E820_RESERVED)]
     assert machine.memory.memory_map(PV) == []
 
 
@@ -61,10 +62,11 @@ def test_a_large_domain_goes_on_above_4_gib_with_few_entries() -> None:
     machine = big_machine(8)
     machine.memory.allocate_domain(A, 6 << 18)
     assert machine.memory.memory_map(A) == [
-        (0, 0xF0000000, E820_RAM), (0xFEFF8000, 0x8000, E820_RESERVED), (4 * G, 9 * G // 4, E820_RAM)]
+        (0, 0xF0000000, E820_RAM), (0xFC000000, 0x1000, E820_ACPI), (0xFEFF8000, 0x8000, E820_RESERVED),
+        (4 * G, 9 * G // 4, E820_RAM)]
     entries = list(machine.p2m.extents(A))
     assert [count for *_, count, _ in entries].count(1 << 18) == 3
-    assert len(entries) == 3 + 3 * 128 + 8 + 2 * 512 + 128
+    assert len(entries) == 3 + 3 * 128 + 1 + 8 + 2 * 512 + 128
     assert machine.mfn(A, 1 << 20) == machine.mfn(A, 0) + 0xF0000
     assert machine.memory.find(A, 0xF0000) is None
     assert machine.p2m.table.max_gfn[A] == (1 << 20) + (9 << 18) // 4 - 1
@@ -73,7 +75,7 @@ def test_a_large_domain_goes_on_above_4_gib_with_few_entries() -> None:
 def test_where_no_gigabyte_is_aligned_2_mib_will_do() -> None:
     machine = MemoryMachine(pages=0, frames=(2 << 18) - 1024)
     machine.memory.allocate_domain(A, (1 << 18) + 512)
-    assert {count for gfn, _, count, _ in machine.p2m.extents(A) if gfn < SPECIAL_PAGES} == {512}
+    assert {count for gfn, _, count, _ in machine.p2m.extents(A) if gfn < ACPI_TABLES} == {512}
 
 
 def test_a_pv_domain_has_no_p2m_and_its_frames_are_its_pages(machine: MemoryMachine) -> None:

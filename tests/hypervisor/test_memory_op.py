@@ -59,7 +59,7 @@ class TestQueries:
 
     @pytest.mark.parametrize("name", [DOMID_SELF, PVH])
     def test_a_domain_asks_about_itself_by_either_name(self, machine: MemoryMachine, name: int) -> None:
-        assert self.ask(machine, MemoryOp.current_reservation, name) == 72
+        assert self.ask(machine, MemoryOp.current_reservation, name) == 73
         assert self.ask(machine, MemoryOp.maximum_reservation, name) == 64 + 256
         assert self.ask(machine, MemoryOp.maximum_gpfn, name) == 0xFEFFF
 
@@ -67,7 +67,7 @@ class TestQueries:
         for op in QUERIES:
             machine.callers[PVH].memory.write(ARG, pack("<H", OTHER))
             assert error(machine, op) == Errno.EPERM
-        assert self.ask(machine, MemoryOp.current_reservation, OTHER, caller=PRIVILEGED) == 72
+        assert self.ask(machine, MemoryOp.current_reservation, OTHER, caller=PRIVILEGED) == 73
 
     @pytest.mark.parametrize("name", [NOBODY, 9999, DOMID_XEN, 0xFFFF])
     def test_about_nobody(self, machine: MemoryMachine, name: int) -> None:
@@ -93,8 +93,8 @@ class TestMemoryMap:
     def test_all_of_it(self, machine: MemoryMachine) -> None:
         put(machine, MEMORY_MAP, 128, BUFFER)
         assert machine(MemoryOp.memory_map, ARG) == 0
-        assert got(machine, MEMORY_MAP) == (2, BUFFER)
-        assert self.entries(machine, 2) == machine.memory.memory_map(Domid(PVH))
+        assert got(machine, MEMORY_MAP) == (3, BUFFER)
+        assert self.entries(machine, 3) == machine.memory.memory_map(Domid(PVH))
 
     def test_no_more_than_there_is_room_for(self, machine: MemoryMachine) -> None:
         put(machine, MEMORY_MAP, 1, BUFFER)
@@ -202,7 +202,7 @@ class TestWhatDomainsDoNotHave:
             assert error(machine, MemoryOp.set_pod_target, domid=caller) == errno
         put(machine, POD_TARGET, 9, 0, 7, 7, OTHER, domid=PRIVILEGED)
         assert machine(MemoryOp.get_pod_target, ARG, PRIVILEGED) == 0
-        assert got(machine, POD_TARGET, PRIVILEGED) == (9, 72, 0, 0, OTHER)
+        assert got(machine, POD_TARGET, PRIVILEGED) == (9, 73, 0, 0, OTHER)
 
     def test_shared_pages(self, machine: MemoryMachine) -> None:
         assert machine(MemoryOp.get_sharing_freed_pages) == machine(MemoryOp.get_sharing_shared_pages) == 0
@@ -240,4 +240,4 @@ def test_operations_hand_arguments_of_either_width_over() -> None:
     machine = MemoryMachine(width=32)
     machine.callers[1].memory.write(ARG, pack("<II", 9, BUFFER))
     assert memory_op(machine, machine.callers[1], MemoryOp.memory_map, ARG) == 0
-    assert unpack("<II", machine.callers[1].memory.read(ARG, 8)) == (2, BUFFER)
+    assert unpack("<II", machine.callers[1].memory.read(ARG, 8)) == (3, BUFFER)

@@ -1,7 +1,7 @@
 /* Is this processor one?  Exceptions, interrupts, privilege, CPUID and MSRs, as a kernel meets them.
  *
  * Targets: pvh64
- * Command line: only=library|processor|exceptions|double|interrupts|ring3
+ * Command line: only=library|processor|exceptions|double|interrupts|apic|ring3
  */
 #include "selftest.h"
 
@@ -10,7 +10,8 @@ static const struct {
     void (*run)(void);
 } parts[] = {
     {"library", test_library},       {"processor", test_processor},   {"exceptions", test_exceptions},
-    {"double", test_double_faults},  {"interrupts", test_interrupts}, {"ring3", test_ring3},
+    {"double", test_double_faults},  {"interrupts", test_interrupts}, {"apic", test_apic},
+    {"ring3", test_ring3},
 };
 
 int main(void) {

@@ -8,6 +8,7 @@ void test_processor(void);
 void test_exceptions(void);
 void test_double_faults(void);
 void test_interrupts(void);
+void test_apic(void);
 void test_ring3(void);
 
 extern char text_start[], boot_stack_guard[];

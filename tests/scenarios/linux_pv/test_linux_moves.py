@@ -1,16 +1,13 @@
 """A Linux that moves from node to node while it boots and works does not notice."""
 
-from pathlib import Path
-
 import pytest
+from linux_guest import EVERYTHING
 from moving import Nodes, wander
 
 from toolstack import local
 from toolstack.testing import Host
 
 pytestmark = pytest.mark.slow
-
-EVERYTHING = (Path(__file__).parent / "everything.sh").read_text()
 
 
 def test_linux_on_two_processors_moves_and_does_not_notice(configs, kernel, ramdisk):

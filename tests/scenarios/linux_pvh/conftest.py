@@ -1,0 +1,15 @@
+"""Linux as a PVH guest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from linux_guest import Everything, hello32, kernel, ramdisk, run_everything
+
+__all__ = ["everything", "hello32", "kernel", "ramdisk"]
+
+
+@pytest.fixture(scope="module")
+def everything(kernel: Path, ramdisk: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Everything:
+    """Its whole run."""
+    return run_everything(tmp_path_factory.mktemp("everything"), "pvh", 1, kernel, ramdisk)
