@@ -124,6 +124,7 @@ def test_what_is_passed_on_must_be_granted(host: GrantHost, flags: int, to: int)
     (GTF_transitive, 4, 1), (GTF_transitive | GTF_readonly, 3, 1), (GTF_transitive, 3, 2), (GTF_transitive, 3, 99),
     (GTF_transitive, 3, DOMID_SELF)], ids=["to another", "to read", "to itself", "of nobody", "of SELF"])
 def test_what_is_not_passed_on(host: GrantHost, flags: int, to: int, domid: int) -> None:
+    host.grant(2, 9, to=2)
     host.grant(2, 10, to=to, gfn=9, flags=flags, part=(domid, 0))
     with refused(GrantStatus.general_error):
         copy_to(host, 2, 10, 16, 1, 3)
