@@ -61,8 +61,8 @@ static void write(void) {
     grant_v2_page(BOARD_FOR_BETWEEN, between, board, false);
     grant_v2_page(BOARD_FOR_READER, reader, board, false);
     await(&board->reader, MAPPED);
-    check(grant_v2_use(WHOLE) == GTF_reading, "the page is in use for reading: status %#x", grant_v2_use(WHOLE));
-    check(grant_v2_use(BOARD_FOR_READER) == (GTF_reading | GTF_writing), "and the board for writing: status %#x",
+    check(grant_v2_use(WHOLE) == GTF_reading, "the page is in use for reading: status 0x%x", grant_v2_use(WHOLE));
+    check(grant_v2_use(BOARD_FOR_READER) == (GTF_reading | GTF_writing), "and the board for writing: status 0x%x",
           grant_v2_use(BOARD_FOR_READER));
     check(!grant_v2_end(WHOLE), "what is mapped cannot be taken back");
     WRITE_ONCE(board->writer, MAPPED);

@@ -11,7 +11,7 @@ _Static_assert(sizeof(union grant_entry_v2) == 16, "an entry of version 2");
 static union grant_entry_v2 *table;
 static uint16_t *status;
 
-void grant_v2_begin(void) {
+union grant_entry_v2 *grant_v2_begin(void) {
     struct gnttab_set_version op = {.version = 2};
     long result = hypercall_grant_table_op(GNTTABOP_set_version, &op, 1);
     if (result < 0 || op.version != 2)
@@ -20,6 +20,7 @@ void grant_v2_begin(void) {
     status = kind_map_status_frames(0, 1);
     if (!table || !status)
         panic("Xen refuses the first frames of a grant table of version 2");
+    return table;
 }
 
 /* The header comes last, in one piece: it makes the entry valid. */

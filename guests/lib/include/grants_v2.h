@@ -9,8 +9,8 @@
 
 #include "abi/grant_table.h"
 
-/* Ask Xen for version 2 and map the table.  All but the reserved references are lost. */
-void grant_v2_begin(void);
+/* Ask Xen for version 2 and map the table, of 256 references.  All but the reserved ones are lost. */
+union grant_entry_v2 *grant_v2_begin(void);
 
 void grant_v2_page(uint32_t ref, uint16_t domain, void *page, bool readonly);
 /* `length` bytes from `at` on. */

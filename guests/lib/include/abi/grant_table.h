@@ -5,6 +5,7 @@
 #define GNTTABOP_map_grant_ref 0
 #define GNTTABOP_unmap_grant_ref 1
 #define GNTTABOP_setup_table 2
+#define GNTTABOP_transfer 4
 #define GNTTABOP_copy 5
 #define GNTTABOP_query_size 6
 #define GNTTABOP_set_version 8
@@ -30,12 +31,15 @@
 
 #define GTF_invalid 0
 #define GTF_permit_access 1
+#define GTF_accept_transfer 2
 #define GTF_transitive 3
 #define GTF_type_mask 3
 #define GTF_readonly (1 << 2)
 #define GTF_reading (1 << 3)
 #define GTF_writing (1 << 4)
 #define GTF_sub_page (1 << 8)
+#define GTF_transfer_committed (1 << 2)
+#define GTF_transfer_completed (1 << 3)
 
 #define GNTMAP_device_map (1 << 0)
 #define GNTMAP_host_map (1 << 1)
@@ -99,6 +103,13 @@ struct gnttab_setup_table {
     uint32_t nr_frames;
     int16_t status;
     unsigned long *frame_list;
+};
+
+struct gnttab_transfer {
+    unsigned long mfn;
+    uint16_t domid;
+    uint32_t ref;
+    int16_t status;
 };
 
 struct gnttab_copy_ptr {
