@@ -7,7 +7,7 @@ Only copies may use a part of a page, and a transitive grant: "what this domain 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from abi.grant_table import GNTCOPY_dest_gref, GNTCOPY_source_gref, GrantStatus, GTF_reading, GTF_writing
 from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, GrantRef, Mfn
@@ -20,14 +20,8 @@ from grants.pins import FULL, HOST_READ, HOST_WRITE, WRITERS
 from grants.tables import ActiveTable, GrantDomainTable
 from state.arena import Arena
 
-
-class _Side(NamedTuple):
-    """What one side of a copy may use."""
-
-    mfn: Mfn
-    start: int
-    length: int
-    owner: Domid
+_Side = tuple[Mfn, int, int, Domid]
+"""What one side of a copy may use: a frame, the first byte there, how many; and whose frame it is."""
 
 
 class GrantCopies:
@@ -57,22 +51,25 @@ class GrantCopies:
             return
         giver = self._domain(caller, source_domid, flags & GNTCOPY_source_gref)
         taker = self._domain(caller, dest_domid, flags & GNTCOPY_dest_gref)
+        source_first = dest_first = 0
+        source_length = dest_length = PAGE_SIZE
         if flags & GNTCOPY_source_gref:
-            source_mfn, *source_part = self._granted_here(giver, source & 0xFFFFFFFF, caller, True)
+            mfn, source_first, source_length = self._granted_here(giver, source & 0xFFFFFFFF, caller, True)
         else:
-            source_mfn, *source_part = frame_to_copy(self._memory, caller, source, True, False), 0, PAGE_SIZE
+            mfn = frame_to_copy(self._memory, caller, source, True, False)
+        start = (mfn << PAGE_SHIFT) + source_offset
         if flags & GNTCOPY_dest_gref:
-            dest_mfn, *dest_part = self._granted_here(taker, dest & 0xFFFFFFFF, caller, False)
+            mfn, dest_first, dest_length = self._granted_here(taker, dest & 0xFFFFFFFF, caller, False)
         else:
-            dest_mfn, *dest_part = frame_to_copy(self._memory, caller, dest, False, False), 0, PAGE_SIZE
-        if self.may_write is not None and not self.may_write(dest_mfn):
+            mfn = frame_to_copy(self._memory, caller, dest, False, False)
+        to = (mfn << PAGE_SHIFT) + dest_offset
+        if self.may_write is not None and not self.may_write(mfn):
             raise GrantError(GrantStatus.general_error)
         if source_offset + length > PAGE_SIZE or dest_offset + length > PAGE_SIZE:
             raise GrantError(GrantStatus.bad_copy_arg)
-        for offset, (first, count) in ((source_offset, source_part), (dest_offset, dest_part)):
-            if offset < first or length > first + count - offset:
-                raise GrantError(GrantStatus.general_error)
-        start, to = (source_mfn << PAGE_SHIFT) + source_offset, (dest_mfn << PAGE_SHIFT) + dest_offset
+        if source_offset < source_first or source_offset + length > source_first + source_length or (
+                dest_offset < dest_first or dest_offset + length > dest_first + dest_length):
+            raise GrantError(GrantStatus.general_error)
         self._bytes[to:to + length] = self._bytes[start:start + length]
 
     def _domain(self, caller: Domid, domid: Domid, is_grant: int) -> Domid:
@@ -87,10 +84,10 @@ class GrantCopies:
 
     def _granted_here(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> tuple[Mfn, int, int]:
         """The frame of a grant to `copier`, and which part of it: its first byte and its length."""
-        found = self._granted(granter, ref, copier, readonly, True)
+        mfn, first, length, owner = self._granted(granter, ref, copier, readonly, True)
         if self.fetch is not None:
-            self.fetch(found.owner, found.mfn)
-        return found[:3]
+            self.fetch(owner, mfn)
+        return mfn, first, length
 
     def _granted(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool, through: bool) -> _Side:
         """Xen's acquire_grant_for_copy and release_grant_for_copy in one; `through` lets a grant be transitive."""
@@ -100,18 +97,19 @@ class GrantCopies:
         pin = self._pin[row]
         if pin and (self._grantee[row] != copier or pin & (HOST_READ if readonly else HOST_WRITE) << FULL):
             raise GrantError(GrantStatus.general_error)
-        entries = self._entries[self._version[granter]]
-        passed_on = entries.transitive(granter, ref)
+        version = self._version[granter]
+        entries = self._entries[version]
+        passed_on = entries.transitive(granter, ref) if version == 2 else None
         if passed_on is not None:
             return self._transitive(granter, ref, copier, readonly, through, *passed_on)
         if not pin:
             gfn, start, length = entries.look(granter, ref, copier, readonly, False)
             entries.clear(granter, ref, GTF_reading if readonly else GTF_reading | GTF_writing)
-            return _Side(frame_to_copy(self._memory, granter, gfn, readonly, True), start, length, granter)
+            return frame_to_copy(self._memory, granter, gfn, readonly, True), start, length, granter
         if not readonly and not pin & WRITERS:
             entries.look(granter, ref, copier, False, True)
             entries.clear(granter, ref, GTF_writing)
-        return _Side(self._frame[row], 0, PAGE_SIZE, granter)
+        return self._frame[row], 0, PAGE_SIZE, granter
 
     def _transitive(self, middle: Domid, ref: GrantRef, copier: Domid, readonly: bool, through: bool,
                     granter: Domid, granted: GrantRef) -> _Side:
