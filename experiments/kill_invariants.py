@@ -13,7 +13,7 @@ import numpy
 from abi.grant_table import GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GTF_reading, GTF_writing
 from abi.types import NEVER, Domid, Mfn, Port, VcpuRow
 from grants.interfaces import P2mType
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, GrantStatusTable, MaptrackTable
 from hypervisor.event_channel_tables import PORTS, ChannelState, EventChannelTable
 from hypervisor.frames import FrameKind, FrameTable
 from hypervisor.heap import HeapTable
@@ -69,8 +69,7 @@ def _handles(hv: Hypervisor) -> Iterator[tuple[Domid, int, int, int, int, int]]:
 
 def _mappings(hv: Hypervisor) -> Iterator[str]:
     active, domains = hv.state.table(ActiveTable), hv.state.table(GrantDomainTable)
-    frames = hv.state.table(GrantFrameTable)
-    refs, share = active.rows // domains.rows, frames.rows // domains.rows
+    refs = active.rows // domains.rows
     pins: Counter[tuple[int, int]] = Counter()
     counts: Counter[int] = Counter()
     for mapper, granter, ref, flags, address, mfn in _handles(hv):
@@ -92,14 +91,22 @@ def _mappings(hv: Hypervisor) -> Iterator[str]:
             held += due != 0
             if pin != due:
                 yield f"grant {ref} of domain {domid} has the pins {pin:#x}, and {due:#x} are due"
-            if not due and ref < domains.nr_entries[domid]:
-                at = frames.mfn[domid * share + (ref >> 9)] << 10 | (ref & 511) << 1
-                if hv.arena.u32[at] & (GTF_reading | GTF_writing):
-                    yield f"grant {ref} of domain {domid} is said to be in use"
+            if not due and ref < domains.nr_entries[domid] and _seen(hv, domid, ref) & (GTF_reading | GTF_writing):
+                yield f"grant {ref} of domain {domid} is said to be in use"
         if not domains.version[domid] and domains.lingering[domid] != held:
             yield f"domain {domid} lingers for {domains.lingering[domid]} grants, not {held}"
         if domains.mapped[domid] - domains.unmapped[domid] != counts[domid]:
             yield f"domain {domid} has {counts[domid]} grants mapped and counts another number"
+
+
+def _seen(hv: Hypervisor, domid: int, ref: int) -> int:
+    """Where the granter of a grant reads whether it is in use."""
+    if hv.grants.domains.version[domid] == 2:
+        words, size, per_frame = hv.state.table(GrantStatusTable), 2, 2048
+    else:
+        words, size, per_frame = hv.state.table(GrantFrameTable), 8, 512  # type: ignore[assignment]
+    frame = words.mfn[domid * (words.rows // hv.grants.domains.rows) + ref // per_frame]
+    return hv.arena.u16[(frame * 4096 + ref % per_frame * size) // 2]
 
 
 def _frames(hv: Hypervisor) -> Iterator[str]:
@@ -107,12 +114,15 @@ def _frames(hv: Hypervisor) -> Iterator[str]:
     due: Counter[int] = Counter()
     for _, _, _, flags, _, mfn in _handles(hv):
         due[mfn] += bool(flags & GNTMAP_host_map) + bool(flags & GNTMAP_device_map)
-    frames = hv.state.table(GrantFrameTable)
+    frames, status = hv.state.table(GrantFrameTable), hv.state.table(GrantStatusTable)
     share = frames.rows // grants.rows
     for domid in alive(hv):
         due[hv.domains.shared_info[domid] >> 12] += 1
         due[memory.map_page[domid] >> 12] += 1
         due.update(frames.mfn[domid * share:domid * share + grants.nr_frames[domid]].tolist())
+        if grants.version[domid] == 2:
+            first = domid * (status.rows // grants.rows)
+            due.update(status.mfn[first:first + (grants.nr_frames[domid] + 7) // 8].tolist())
         for row in _rows(hv, domid):
             if hv.vcpus.info_registered[row]:
                 due[hv.vcpus.info[row] >> 12] += 1

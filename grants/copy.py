@@ -2,6 +2,8 @@
 
 Xen pins a granted frame for the time of a copy.  Here nothing can happen in that time, because the caller has the
 baton; so the counters are not touched, only the checks and the lasting effects on the shared entry are made.
+
+Only copies may use a part of a page, and a transitive grant: "what this domain lets me use of that domain's grant".
 """
 
 from collections.abc import Callable, Mapping
@@ -10,13 +12,16 @@ from typing import Any
 from abi.grant_table import GNTCOPY_dest_gref, GNTCOPY_source_gref, GrantStatus, GTF_reading, GTF_writing
 from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid, GrantRef, Mfn
 from abi.xen import DOMID_SELF
-from grants.entry_v1 import Entries
+from grants.entries import Entries
 from grants.errors import GrantError
 from grants.interfaces import MemoryManager
 from grants.page import frame_to_copy
 from grants.pins import FULL, HOST_READ, HOST_WRITE, WRITERS
 from grants.tables import ActiveTable, GrantDomainTable
 from state.arena import Arena
+
+_Side = tuple[Mfn, int, int, Domid]
+"""What one side of a copy may use: a frame, the first byte there, how many; and whose frame it is."""
 
 
 class GrantCopies:
@@ -46,20 +51,25 @@ class GrantCopies:
             return
         giver = self._domain(caller, source_domid, flags & GNTCOPY_source_gref)
         taker = self._domain(caller, dest_domid, flags & GNTCOPY_dest_gref)
+        source_first = dest_first = 0
+        source_length = dest_length = PAGE_SIZE
         if flags & GNTCOPY_source_gref:
-            start = self._granted_here(giver, source & 0xFFFFFFFF, caller, True) << PAGE_SHIFT
+            mfn, source_first, source_length = self._granted_here(giver, source & 0xFFFFFFFF, caller, True)
         else:
-            start = frame_to_copy(self._memory, caller, source, True, False) << PAGE_SHIFT
+            mfn = frame_to_copy(self._memory, caller, source, True, False)
+        start = (mfn << PAGE_SHIFT) + source_offset
         if flags & GNTCOPY_dest_gref:
-            to = self._granted_here(taker, dest & 0xFFFFFFFF, caller, False) << PAGE_SHIFT
+            mfn, dest_first, dest_length = self._granted_here(taker, dest & 0xFFFFFFFF, caller, False)
         else:
-            to = frame_to_copy(self._memory, caller, dest, False, False) << PAGE_SHIFT
-        if self.may_write is not None and not self.may_write(to >> PAGE_SHIFT):
+            mfn = frame_to_copy(self._memory, caller, dest, False, False)
+        to = (mfn << PAGE_SHIFT) + dest_offset
+        if self.may_write is not None and not self.may_write(mfn):
             raise GrantError(GrantStatus.general_error)
         if source_offset + length > PAGE_SIZE or dest_offset + length > PAGE_SIZE:
             raise GrantError(GrantStatus.bad_copy_arg)
-        start += source_offset
-        to += dest_offset
+        if source_offset < source_first or source_offset + length > source_first + source_length or (
+                dest_offset < dest_first or dest_offset + length > dest_first + dest_length):
+            raise GrantError(GrantStatus.general_error)
         self._bytes[to:to + length] = self._bytes[start:start + length]
 
     def _domain(self, caller: Domid, domid: Domid, is_grant: int) -> Domid:
@@ -72,26 +82,58 @@ class GrantCopies:
             raise GrantError(GrantStatus.bad_domain)
         return domid
 
-    def _granted_here(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> Mfn:
-        mfn = self._granted(granter, ref, copier, readonly)
+    def _granted_here(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> tuple[Mfn, int, int]:
+        """The frame of a grant to `copier`, and which part of it: its first byte and its length."""
+        mfn, first, length, owner = self._granted(granter, ref, copier, readonly, True)
         if self.fetch is not None:
-            self.fetch(granter, mfn)
-        return mfn
+            self.fetch(owner, mfn)
+        return mfn, first, length
 
-    def _granted(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool) -> Mfn:
-        """The frame of a grant to `copier` (Xen's acquire_grant_for_copy and release_grant_for_copy in one)."""
+    def _granted(self, granter: Domid, ref: GrantRef, copier: Domid, readonly: bool, through: bool) -> _Side:
+        """Xen's acquire_grant_for_copy and release_grant_for_copy in one; `through` lets a grant be transitive."""
         if ref >= self._nr_entries[granter]:
             raise GrantError(GrantStatus.bad_gntref)
         row = granter * self._refs + ref
         pin = self._pin[row]
-        entries = self._entries[self._version[granter]]
-        if not pin:
-            gfn = entries.claim(granter, ref, copier, readonly, False, False)
-            entries.clear(granter, ref, GTF_reading if readonly else GTF_reading | GTF_writing)
-            return frame_to_copy(self._memory, granter, gfn, readonly, True)
-        if self._grantee[row] != copier or pin & (HOST_READ if readonly else HOST_WRITE) << FULL:
+        if pin and (self._grantee[row] != copier or pin & (HOST_READ if readonly else HOST_WRITE) << FULL):
             raise GrantError(GrantStatus.general_error)
+        version = self._version[granter]
+        entries = self._entries[version]
+        passed_on = entries.transitive(granter, ref) if version == 2 else None
+        if passed_on is not None:
+            return self._transitive(granter, ref, copier, readonly, through, *passed_on)
+        if not pin:
+            gfn, start, length = entries.look(granter, ref, copier, readonly, False)
+            entries.clear(granter, ref, GTF_reading if readonly else GTF_reading | GTF_writing)
+            return frame_to_copy(self._memory, granter, gfn, readonly, True), start, length, granter
         if not readonly and not pin & WRITERS:
-            entries.claim(granter, ref, copier, False, True, False)
+            entries.look(granter, ref, copier, False, True)
             entries.clear(granter, ref, GTF_writing)
-        return self._frame[row]
+        return self._frame[row], 0, PAGE_SIZE, granter
+
+    def _transitive(self, middle: Domid, ref: GrantRef, copier: Domid, readonly: bool, through: bool,
+                    granter: Domid, granted: GrantRef) -> _Side:
+        """What `middle` passes on to `copier` is `granter`'s grant to `middle`, which must not be transitive again.
+
+        An entry that was made transitive while it is mapped does not fit its mapping.  Xen makes the call again until
+        it does, which may be never; here the guest is told to try again (GNTST_eagain).
+        """
+        pin, entries = self._pin[middle * self._refs + ref], self._entries[self._version[middle]]
+        lasting = 0
+        if not pin:
+            lasting = GTF_reading if readonly else GTF_reading | GTF_writing
+        elif not readonly and not pin & WRITERS:
+            lasting = GTF_writing
+        if lasting:
+            entries.look(middle, ref, copier, readonly, pin != 0)
+        if not through or granter == middle:
+            entries.clear(middle, ref, lasting)
+            raise GrantError(GrantStatus.general_error)
+        self.require(copier, granter)
+        entries.clear(middle, ref, lasting)
+        if granter >= self._rows or not self._version[granter]:
+            raise GrantError(GrantStatus.general_error)
+        found = self._granted(granter, granted, middle, readonly, False)
+        if pin:
+            raise GrantError(GrantStatus.eagain)
+        return found

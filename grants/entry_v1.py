@@ -1,48 +1,24 @@
-"""Entries of version 1 in the pages that a guest shares with Xen.
+"""Entries of version 1: two words of 32 bits, the header (flags | domid << 16) and the frame."""
 
-The guest may change an entry at any time, also while it is mapped; nothing read here is trusted twice.  What must
-stay true during a mapping is in the active entry.
-"""
-
-from typing import Protocol, cast
+from typing import cast
 
 from abi.grant_table import (
     GrantStatus,
+    GTF_accept_transfer,
     GTF_permit_access,
     GTF_reading,
     GTF_readonly,
     GTF_sub_page,
+    GTF_transfer_committed,
+    GTF_transfer_completed,
     GTF_type_mask,
     GTF_writing,
 )
-from abi.types import Domid, Gfn, GrantRef
+from abi.types import PAGE_SIZE, Domid, Gfn, GrantRef
+from grants.entries import Entry
 from grants.errors import GrantError
 from grants.tables import ENTRIES_PER_FRAME, GrantDomainTable, GrantFrameTable
 from state.arena import Arena
-
-
-class Entries(Protocol):
-    """The shared entries of domains whose tables have one version.  Callers have checked that `ref` exists."""
-
-    per_frame: int
-    """Entries in one frame of the table."""
-
-    def claim(self, domid: Domid, ref: GrantRef, grantee: Domid, readonly: bool, pinned: bool, mapping: bool) -> Gfn:
-        """Check that `grantee` may, and show the granter that it does: GTF_reading, GTF_writing (Xen's _set_status).
-
-        A pinned entry was checked when it was pinned; then only GTF_readonly counts.  Returns the page that the entry
-        names now.  Raises GrantError.
-        """
-
-    def clear(self, domid: Domid, ref: GrantRef, flags: int) -> None:
-        """Take GTF_reading or GTF_writing back."""
-
-    def write(self, domid: Domid, ref: GrantRef, grantee: Domid, gfn: Gfn, flags: int) -> None:
-        """Store an entry on the guest's behalf, as a domain builder does."""
-
-    def swap(self, domid: Domid, a: GrantRef, b: GrantRef) -> None:
-        """Exchange two entries."""
-
 
 _DOMID = 0xFFFF0000
 _FOR_MAPPING = _DOMID | GTF_type_mask | GTF_sub_page
@@ -50,7 +26,10 @@ _FOR_COPY = _DOMID | GTF_type_mask
 
 
 class EntriesV1:
-    """An entry is two words of 32 bits: its header (flags | domid << 16) and its frame."""
+    """Implements `grants.entries.Entries`.
+
+    GTF_sub_page is of version 2.  Xen refuses to map such an entry here, and copies as if it were a whole page.
+    """
 
     per_frame = ENTRIES_PER_FRAME
 
@@ -60,11 +39,10 @@ class EntriesV1:
         self._words = arena.u32
         self._gfns = cast("memoryview[Gfn]", arena.u32)
 
-    def claim(self, domid: Domid, ref: GrantRef, grantee: Domid, readonly: bool, pinned: bool, mapping: bool) -> Gfn:
-        # GTF_sub_page is of version 2.  Xen refuses to map such an entry here, and copies as if it were a whole page.
+    def claim(self, domid: Domid, ref: GrantRef, grantee: Domid, readonly: bool, pinned: bool) -> Gfn:
         at = self._mfn[domid * self._share + (ref >> 9)] << 10 | (ref & 511) << 1
         header = self._words[at]
-        if not pinned and header & (_FOR_MAPPING if mapping else _FOR_COPY) != grantee << 16 | GTF_permit_access:
+        if not pinned and header & _FOR_MAPPING != grantee << 16 | GTF_permit_access:
             raise GrantError(GrantStatus.general_error)
         if readonly:
             self._words[at] = header | GTF_reading
@@ -74,19 +52,48 @@ class EntriesV1:
             self._words[at] = header | (GTF_reading | GTF_writing)
         return self._gfns[at + 1]
 
+    def look(self, domid: Domid, ref: GrantRef, grantee: Domid, readonly: bool, pinned: bool) -> tuple[Gfn, int, int]:
+        at = self._mfn[domid * self._share + (ref >> 9)] << 10 | (ref & 511) << 1
+        header = self._words[at]
+        if not pinned and header & _FOR_COPY != grantee << 16 | GTF_permit_access:
+            raise GrantError(GrantStatus.general_error)
+        if not readonly and header & GTF_readonly:
+            raise GrantError(GrantStatus.general_error)
+        return self._gfns[at + 1], 0, PAGE_SIZE
+
+    def transitive(self, domid: Domid, ref: GrantRef) -> tuple[Domid, GrantRef] | None:
+        """There is none in this version; who is in a hurry does not ask."""
+        return None
+
     def clear(self, domid: Domid, ref: GrantRef, flags: int) -> None:
         self._words[self._mfn[domid * self._share + (ref >> 9)] << 10 | (ref & 511) << 1] &= ~flags
 
-    def write(self, domid: Domid, ref: GrantRef, grantee: Domid, gfn: Gfn, flags: int) -> None:
+    def read(self, domid: Domid, ref: GrantRef) -> Entry:
         at = self._at(domid, ref)
-        self._words[at + 1] = gfn
-        self._words[at] = grantee << 16 | flags
+        return Entry(self._words[at] & 0xFFFF, Domid(self._words[at] >> 16), self._gfns[at + 1])
+
+    def write(self, domid: Domid, ref: GrantRef, entry: Entry) -> None:
+        at = self._at(domid, ref)
+        self._words[at + 1] = entry.frame
+        self._words[at] = entry.domid << 16 | entry.flags
 
     def swap(self, domid: Domid, a: GrantRef, b: GrantRef) -> None:
         words, one, two = self._words, self._at(domid, a), self._at(domid, b)
         words[one], words[two] = words[two], words[one]
         words[one + 1], words[two + 1] = words[two + 1], words[one + 1]
 
+    def accepting(self, domid: Domid, ref: GrantRef, giver: Domid) -> Gfn:
+        at = self._at(domid, ref)
+        if self._words[at] != giver << 16 | GTF_accept_transfer:
+            raise GrantError(GrantStatus.general_error)
+        return self._gfns[at + 1]
+
+    def complete(self, domid: Domid, ref: GrantRef, frame: int | None) -> None:
+        at = self._at(domid, ref)
+        if frame is not None:
+            self._words[at + 1] = frame
+        self._words[at] |= GTF_transfer_committed | GTF_transfer_completed
+
     def _at(self, domid: Domid, ref: GrantRef) -> int:
-        """Index of an entry's header; `claim` and `clear`, which must be fast, have the same formula."""
+        """Index of an entry's header; `claim`, `look` and `clear`, which must be fast, have the same formula."""
         return self._mfn[domid * self._share + (ref >> 9)] << 10 | (ref & 511) << 1

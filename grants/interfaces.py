@@ -39,6 +39,9 @@ class MemoryManager(Protocol):
     def put_page(self, mfn: Mfn, /) -> None:
         """Give a reference back; the last one frees the frame."""
 
+    def references(self, mfn: Mfn, /) -> int:
+        """How many references there are to a frame of Xen's heap."""
+
     def map_grant(self, domid: Domid, gfn: Gfn, mfn: Mfn, readonly: bool, /) -> None:
         """Put a foreign frame at guest page `gfn`, as GRANT_MAP_RW or GRANT_MAP_RO, in place of what was there.
 
@@ -79,3 +82,25 @@ class HostMapping(Protocol):
 
     def frame_number(self, domid: Domid, mfn: Mfn, /) -> int:
         """What the guest calls a frame of its own grant table; all ones where it does not see it yet."""
+
+
+class PageMover(Protocol):
+    """How a page goes from one domain to another."""
+
+    def givable(self, domid: Domid, page: Gfn, /) -> Mfn:
+        """The frame behind a page of memory that nobody uses and that is the domain's (steal_page).
+
+        Raises XenError where there is none.  The frame stays the domain's until `take_away`.
+        """
+
+    def has_room(self, domid: Domid, /) -> bool:
+        """Whether the domain may have one more page."""
+
+    def move(self, mfn: Mfn, taker: Domid, page: Gfn, /) -> int | None:
+        """Give `taker` a page with what is in the frame, to be known as `page`.
+
+        Returns the number of its frame, None for a domain that does not name frames.  Raises XenError(ENOMEM).
+        """
+
+    def take_away(self, mfn: Mfn, /) -> None:
+        """The frame's owner does not have it any more."""

@@ -18,7 +18,7 @@ from abi.grant_table import (
     GTF_writing,
 )
 from abi.types import PAGE_SHIFT, Domid, GrantHandle, GrantRef, Mfn
-from grants.entry_v1 import Entries
+from grants.entries import Entries
 from grants.errors import GrantError
 from grants.interfaces import HostMapping, MemoryManager
 from grants.maptrack import Maptrack
@@ -91,7 +91,7 @@ class GrantMappings:
         readonly = flags & GNTMAP_readonly != 0
         if not pin:
             entries = self._entries[self._version[granter]]
-            gfn = entries.claim(granter, ref, mapper, readonly, False, True)
+            gfn = entries.claim(granter, ref, mapper, readonly, False)
             try:
                 mfn = frame_to_map(self._memory, granter, gfn, readonly)
             except GrantError:
@@ -104,7 +104,7 @@ class GrantMappings:
         if self._grantee[row] != mapper or pin & increment << FULL:
             raise GrantError(GrantStatus.general_error)
         if not readonly and not pin & WRITERS:
-            self._entries[self._version[granter]].claim(granter, ref, mapper, False, True, True)
+            self._entries[self._version[granter]].claim(granter, ref, mapper, False, True)
         mfn = self._frame[row]
         self._pin[row] = pin + increment
         if not self._memory.get_page(mfn, granter):

@@ -8,7 +8,7 @@ touched as they come into use, so a generous share costs address space and no me
 from collections.abc import Mapping
 from typing import ClassVar
 
-from abi.grant_table import GRANT_ENTRY_V1
+from abi.grant_table import GRANT_ENTRY_V1, GRANT_ENTRY_V2, GRANT_STATUS_SIZE
 from abi.layout import measure
 from abi.types import PAGE_SIZE, Domid, GrantHandle, GrantRef, Mfn
 from state.table import Table
@@ -18,6 +18,11 @@ DEFAULT_MAX_MAPTRACK_FRAMES = 1024
 """Xen's defaults of `gnttab_max_frames` and `gnttab_max_maptrack_frames`."""
 ENTRIES_PER_FRAME = PAGE_SIZE // measure(GRANT_ENTRY_V1, 64)[0]
 """Of version 1, which has the most: 512."""
+ENTRIES_PER_FRAME_V2 = PAGE_SIZE // measure(GRANT_ENTRY_V2, 64)[0]
+STATUS_PER_FRAME = PAGE_SIZE // GRANT_STATUS_SIZE
+FRAMES_PER_STATUS_FRAME = STATUS_PER_FRAME // ENTRIES_PER_FRAME_V2
+"""Frames of version 2's entries whose status words fill one frame: 8."""
+DEFAULT_MAX_STATUS_FRAMES = DEFAULT_MAX_GRANT_FRAMES // FRAMES_PER_STATUS_FRAME
 HANDLES_PER_FRAME = PAGE_SIZE // 16
 """Xen's struct grant_mapping has 16 bytes."""
 NO_HANDLE = 0xFFFFFFFF
@@ -61,6 +66,18 @@ class GrantFrameTable(Table):
 
     COLUMNS: ClassVar[Mapping[str, str]] = {"mfn": "Q"}
     mfn: "memoryview[Mfn]"
+
+
+class GrantStatusTable(Table):
+    """The frames of each domain's status words, in order: as many as `status_frames` says."""
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {"mfn": "Q"}
+    mfn: "memoryview[Mfn]"
+
+
+def status_frames(version: int, frames: int) -> int:
+    """How many status frames a table of so many frames has (grant_to_status_frames)."""
+    return -(-frames // FRAMES_PER_STATUS_FRAME) if version == 2 else 0
 
 
 class ActiveTable(Table):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy
 
 from abi.types import PAGE_SIZE, Domid
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, GrantStatusTable, MaptrackTable
 from hypervisor.event_channel_fifo import (
     FifoDomainTable,
     FifoPageTable,
@@ -55,8 +55,8 @@ BY_VCPU: frozenset[type[Table]] = frozenset((
 """Each vCPU has an equal share of the rows, in order."""
 BY_DOMAIN: frozenset[type[Table]] = frozenset((
     DomainTable, HeapTable, GroupTable, MemoryTable, P2mTable, ParamTable, AssistTable, WatchdogTable, PortSpaceTable,
-    EventChannelTable, FifoDomainTable, FifoPageTable, FifoPortTable, GrantDomainTable, GrantFrameTable, ActiveTable,
-    MaptrackTable, PvDomainTable, PvNestedTable, PlaceTable))
+    EventChannelTable, FifoDomainTable, FifoPageTable, FifoPortTable, GrantDomainTable, GrantFrameTable,
+    GrantStatusTable, ActiveTable, MaptrackTable, PvDomainTable, PvNestedTable, PlaceTable))
 """Each domain has an equal share of the rows, in order of domid."""
 FOR_ALL: frozenset[type[Table]] = frozenset((HostTable, PvHostTable, StoreTable))
 

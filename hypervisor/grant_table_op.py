@@ -11,12 +11,9 @@ from typing import Any, NoReturn, Protocol
 from abi.errno import Errno, XenError
 from abi.grant_table import (
     GNTTAB_COPY,
-    GNTTAB_GET_VERSION,
     GNTTAB_MAP_GRANT_REF,
-    GNTTAB_QUERY_SIZE,
-    GNTTAB_SET_VERSION,
-    GNTTAB_SETUP_TABLE,
     GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
     GnttabOp,
@@ -24,34 +21,28 @@ from abi.grant_table import (
 )
 from abi.layout import Layout, Shape
 from abi.types import PAGE_SIZE, Domid
-from abi.xen import DOMID_SELF
 from grants.errors import GrantError
 from grants.grant_table import GrantTables
-from hypervisor import grant_cache_flush
+from hypervisor import grant_cache_flush, grant_table_state
 from hypervisor.call import Call
 from hypervisor.continuation import Continuation
 from hypervisor.groups import Apart
-from hypervisor.tables import DomainTable, GuestKind
+from hypervisor.tables import GuestKind
 from hypervisor.unimplemented import Unimplemented, not_implemented
 
 _STATUS = Struct("<h")
 _DONE = _STATUS.pack(GrantStatus.okay)
 _MAPPED = Struct("<hIQ")
 """`gnttab_map_grant_ref` from `status` to its end, in either width."""
-_OKAY = int(GrantStatus.okay)
 _OPAQUE = 0xFFFFF000
 """Bits of `cmd` in which a preempted call of Xen's keeps its place (GNTTABOP_ARG_MASK)."""
 PAGES = 4
 """Pages of arguments after which a call lets others run: a few milliseconds of the host's time."""
 
 
-class Host(grant_cache_flush.Host, Protocol):
+class Host(grant_cache_flush.Host, grant_table_state.Host, Protocol):
     """What this hypercall needs of the hypervisor."""
 
-    @property
-    def domains(self) -> DomainTable: ...
-    @property
-    def grants(self) -> GrantTables: ...
     @property
     def unimplemented(self) -> Unimplemented: ...
 
@@ -183,94 +174,35 @@ def _swap_grant_ref(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) 
     return _DONE
 
 
-def _setup_table(hv: Host, call: Call, uop: int, count: int) -> None:
-    if count != 1:
-        raise XenError(Errno.EINVAL)
-    shape = GNTTAB_SETUP_TABLE.at(call.width)
-    dom, nr_frames, _, frame_list = shape.unpack(call.memory.read(uop, shape.size))
-    status = _OKAY
-    try:
-        frames = hv.grants.setup_table(_target(hv, call, dom), nr_frames)
-    except GrantError as error:
-        status = error.status
-    else:
-        size = call.width // 8
-        mask = (1 << call.width) - 1
-        try:
-            call.memory.write(frame_list, b"".join((frame & mask).to_bytes(size, "little") for frame in frames))
-        except XenError:
-            status = int(GrantStatus.bad_virt_addr)
-    call.memory.write(uop + shape.offset["status"], _STATUS.pack(status))
+def _transfer(grants: GrantTables, domid: Domid, fields: tuple[Any, ...]) -> bytes:
+    page, taker, ref, _ = fields
+    grants.transfers.transfer(domid, page, taker, ref)
+    return _DONE
 
 
-def _query_size(hv: Host, call: Call, uop: int, count: int) -> None:
-    if count != 1:
-        raise XenError(Errno.EINVAL)
-    shape = GNTTAB_QUERY_SIZE.at(call.width)
-    dom, nr_frames, max_nr_frames, _ = shape.unpack(call.memory.read(uop, shape.size))
-    status = _OKAY
-    try:
-        nr_frames, max_nr_frames = hv.grants.query_size(_target(hv, call, dom))
-    except GrantError as error:
-        status = error.status
-    call.memory.write(uop, shape.pack(dom, nr_frames, max_nr_frames, status))
+def _not_in_hvm(op: GnttabOp, operation: Operation) -> Operation:
+    """An operation that hvm_grant_table_op does not let through."""
 
+    def checked(hv: Host, call: Call, uop: int, count: int) -> None:
+        if hv.domains.kind[call.domid] == GuestKind.PVH:
+            _absent_in_hvm(hv, call, op)
+        operation(hv, call, uop, count)
 
-def _set_version(hv: Host, call: Call, uop: int, count: int) -> None:
-    shape = GNTTAB_SET_VERSION.at(call.width)
-    version, = shape.unpack(call.memory.read(uop, shape.size))
-    try:
-        hv.grants.set_version(call.domid, version)
-    finally:  # refused or not, the guest learns what it has
-        call.memory.write(uop, shape.pack(hv.grants.domains.version[call.domid]))
-
-
-def _get_version(hv: Host, call: Call, uop: int, count: int) -> None:
-    shape = GNTTAB_GET_VERSION.at(call.width)
-    dom, _, _ = shape.unpack(call.memory.read(uop, shape.size))
-    try:
-        version = hv.grants.domains.version[_target(hv, call, dom)]
-    except GrantError as error:
-        raise XenError(Errno.ESRCH if error.status == GrantStatus.bad_domain else Errno.EPERM) from None
-    call.memory.write(uop + shape.offset["version"], version.to_bytes(4, "little"))
-
-
-def _target(hv: Host, call: Call, dom: int) -> Domid:
-    """The domain that a caller may ask about: itself, or any if it is privileged.  Raises GrantError."""
-    if dom in (DOMID_SELF, call.domid):
-        return call.domid
-    hv.grants.require(call.domid, dom)
-    if not hv.grants.exists(Domid(dom)):
-        raise GrantError(GrantStatus.bad_domain)
-    if not hv.domains.privileged[call.domid]:
-        raise GrantError(GrantStatus.permission_denied)
-    return Domid(dom)
-
-
-def _cache_flush(hv: Host, call: Call, uop: int, count: int) -> None:
-    if hv.domains.kind[call.domid] == GuestKind.PVH:
-        _absent_in_hvm(hv, call, GnttabOp.cache_flush)
-    grant_cache_flush.cache_flush(hv, call, uop, count)
-
-
-_replace = _each(GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE, _unmap_and_replace)
-
-
-def _replace_in_pv(hv: Host, call: Call, uop: int, count: int) -> None:
-    if hv.domains.kind[call.domid] == GuestKind.PVH:
-        _absent_in_hvm(hv, call, GnttabOp.unmap_and_replace)
-    _replace(hv, call, uop, count)
+    return checked
 
 
 _OPERATIONS: dict[int, Operation] = {
     GnttabOp.map_grant_ref: _each(GnttabOp.map_grant_ref, GNTTAB_MAP_GRANT_REF, _map_grant_ref),
     GnttabOp.unmap_grant_ref: _each(GnttabOp.unmap_grant_ref, GNTTAB_UNMAP_GRANT_REF, _unmap_grant_ref),
-    GnttabOp.setup_table: _setup_table,
+    GnttabOp.setup_table: grant_table_state.setup_table,
+    GnttabOp.transfer: _not_in_hvm(GnttabOp.transfer, _each(GnttabOp.transfer, GNTTAB_TRANSFER, _transfer)),
     GnttabOp.copy: _each(GnttabOp.copy, GNTTAB_COPY, _copy),
-    GnttabOp.query_size: _query_size,
-    GnttabOp.unmap_and_replace: _replace_in_pv,
-    GnttabOp.set_version: _set_version,
-    GnttabOp.get_version: _get_version,
-    GnttabOp.cache_flush: _cache_flush,
+    GnttabOp.query_size: grant_table_state.query_size,
+    GnttabOp.unmap_and_replace: _not_in_hvm(
+        GnttabOp.unmap_and_replace, _each(GnttabOp.unmap_and_replace, GNTTAB_UNMAP_AND_REPLACE, _unmap_and_replace)),
+    GnttabOp.set_version: grant_table_state.set_version,
+    GnttabOp.get_status_frames: _not_in_hvm(GnttabOp.get_status_frames, grant_table_state.get_status_frames),
+    GnttabOp.get_version: grant_table_state.get_version,
+    GnttabOp.cache_flush: _not_in_hvm(GnttabOp.cache_flush, grant_cache_flush.cache_flush),
     GnttabOp.swap_grant_ref: _each(GnttabOp.swap_grant_ref, GNTTAB_SWAP_GRANT_REF, _swap_grant_ref),
 }

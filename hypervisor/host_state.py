@@ -18,11 +18,13 @@ from abi.xen import NR_VIRQS
 from grants.tables import (
     DEFAULT_MAX_GRANT_FRAMES,
     DEFAULT_MAX_MAPTRACK_FRAMES,
+    DEFAULT_MAX_STATUS_FRAMES,
     ENTRIES_PER_FRAME,
     HANDLES_PER_FRAME,
     ActiveTable,
     GrantDomainTable,
     GrantFrameTable,
+    GrantStatusTable,
     MaptrackTable,
 )
 from hypervisor.event_channel_fifo import (
@@ -134,6 +136,7 @@ class HostShape:
             (UpcallVectorTable, vcpus), (AssistTable, domains), (WatchdogTable, domains),
             (PortSpaceTable, domains), (VirqTable, vcpus * NR_VIRQS), (EventChannelTable, domains * PORTS),
             (GrantDomainTable, domains), (GrantFrameTable, domains * DEFAULT_MAX_GRANT_FRAMES),
+            (GrantStatusTable, domains * DEFAULT_MAX_STATUS_FRAMES),
             (ActiveTable, domains * DEFAULT_MAX_GRANT_FRAMES * ENTRIES_PER_FRAME),
             (MaptrackTable, domains * DEFAULT_MAX_MAPTRACK_FRAMES * HANDLES_PER_FRAME),
             (PageTypeTable, self.frames), (M2p32Table, self.frames), (PvHostTable, 1), (PvDomainTable, domains),

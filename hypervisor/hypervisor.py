@@ -11,7 +11,7 @@ from clock.source import Clock
 from clock.wallclock import Wallclock, write_wallclock
 from grants.grant_table import GrantTables
 from grants.host_mapping import NoHostMapping
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, GrantStatusTable, MaptrackTable
 from hypervisor.call import Call
 from hypervisor.console_io import ConsoleLines
 from hypervisor.consoles import Consoles
@@ -29,6 +29,7 @@ from hypervisor.hvm_params import HvmParams, ParamTable, UpcallVectorTable
 from hypervisor.hypercalls import ROWS, Row
 from hypervisor.memory import Memory, MemoryTable
 from hypervisor.p2m import P2m, P2mTable
+from hypervisor.page_transfer import PageTransfers
 from hypervisor.pv import PvMemory
 from hypervisor.pv_grants import PvMapping, TypedPhysmapMapping
 from hypervisor.pv_tables import PvVcpuTable, TrapTable
@@ -77,11 +78,13 @@ class Hypervisor:
         self.events = EventChannels(table(EventChannelTable), table(VirqTable), table(PortSpaceTable), self.domains,
                                     self.vcpus, self.arena, self.sched.wake, self._trace_event,
                                     FifoTables(state, self.memory.put_writable_page))
-        self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable),
-                                  table(MaptrackTable), self.arena, self.memory,
+        self._transfers = PageTransfers(self, self.arena)
+        self.grants = GrantTables(table(GrantDomainTable), table(GrantFrameTable), table(GrantStatusTable),
+                                  table(ActiveTable), table(MaptrackTable), self.arena, self.memory, self._transfers,
                                   (TypedPhysmapMapping(self.memory, self.domains, self.pv),
                                    PvMapping(self.arena.u64, self.domains, self.pv, self.vcpu_of), NoHostMapping()))
         self.grants.copies.may_write = self.pv.types.may_write
+        self.grants.versions.crash = self._status_frames_in_use
         self.groups = Groups(table(GroupTable), self.domains, self.vcpus, table(EventChannelTable),
                              table(PortSpaceTable), table(GrantDomainTable), table(MaptrackTable))
         self.grants.set_require(self.groups.require)
@@ -169,6 +172,7 @@ class Hypervisor:
         """The host is on several nodes: see `Groups.reach` and `GrantTables.set_fetch`."""
         self.groups.reach = self.pv.entries.reach = reach
         self.grants.set_fetch(fetch)
+        self._transfers.fetch = fetch
 
     def vcpu_of(self, domid: Domid) -> VcpuRow:
         """The vCPU of a domain that makes the call which is being done: the current one."""
@@ -176,6 +180,10 @@ class Hypervisor:
         if current is None or self.vcpus.domid[current] != domid:
             return VcpuRow(self.domains.vcpu_base[domid])
         return current
+
+    def _status_frames_in_use(self, domid: Domid) -> None:
+        if self.memory.root(domid):
+            self.crash(domid, "status frames of its grant table are in use, and it wants version 1 back")
 
     def _flush(self, domid: Domid, gfn: int) -> None:
         local = self.local_flush.get(domid)

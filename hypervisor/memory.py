@@ -218,6 +218,10 @@ class Memory:
         """One frame of the Xen heap, with one reference, that `domid` may see.  Raises XenError(ENOMEM)."""
         return self.frames.allocate_xen_frame(domid)
 
+    def references(self, mfn: Mfn) -> int:
+        """References to a frame, beside the allocation of one that is a domain's memory."""
+        return self._refs[mfn]
+
     def map_grant(self, domid: Domid, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         """Map a frame, on which the caller holds a reference, at a page of a translated domain.
 

@@ -14,7 +14,14 @@ import numpy
 
 from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from abi.xen import VCPU_INFO
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import (
+    ENTRIES_PER_FRAME,
+    ActiveTable,
+    GrantDomainTable,
+    GrantFrameTable,
+    GrantStatusTable,
+    MaptrackTable,
+)
 from hypervisor.domain_ranges import BY_DOMAIN, BY_FRAME, BY_VCPU, frame_runs
 from hypervisor.event_channel_fifo import (
     CONTROL_SIZE,
@@ -44,7 +51,7 @@ from state.table import Table
 Range = tuple[int, int]
 HOST = Domid(0)
 _COLD_BY_DOMAIN: frozenset[type[Table]] = frozenset((
-    HeapTable, MemoryTable, P2mTable, PvDomainTable, PvNestedTable, GrantFrameTable))
+    HeapTable, MemoryTable, P2mTable, PvDomainTable, PvNestedTable, GrantFrameTable, GrantStatusTable))
 _COLD_BY_VCPU: frozenset[type[Table]] = frozenset((PvVcpuTable, TrapTable, GdtFrameTable, LdtFrameTable))
 _PARTLY: frozenset[type[Table]] = frozenset((
     EventChannelTable, FifoPortTable, ActiveTable, MaptrackTable, PlaceTable))
@@ -131,7 +138,7 @@ class NodeRanges:
         """Changes when `cold` does."""
         if domid == HOST:
             return tuple(self._store[1:3])
-        return (self._heap.pool_unused[domid], self._grants.nr_entries[domid], self._grants.maptrack_limit[domid])
+        return (self._heap.pool_unused[domid], self._grants.nr_frames[domid], self._grants.maptrack_limit[domid])
 
     def cold(self, domid: Domid) -> list[Range]:
         """What is fetched when it is needed; of domain 0 the store's state."""
@@ -140,7 +147,8 @@ class NodeRanges:
         runs = self._frames(domid)
         shared_info = self._shared_info[domid] >> PAGE_SHIFT
         ranges = [*self._rows(domid, _COLD_BY_DOMAIN, _COLD_BY_VCPU),
-                  *self._columns(ActiveTable, domid * self._share(self._active), self._grants.nr_entries[domid]),
+                  *self._columns(ActiveTable, domid * self._share(self._active),
+                                 self._grants.nr_frames[domid] * ENTRIES_PER_FRAME),
                   *self._columns(MaptrackTable, domid * self._share(self._track),
                                  self._grants.maptrack_limit[domid], ("address",))]
         for kind in BY_FRAME:

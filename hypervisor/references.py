@@ -13,7 +13,14 @@ import numpy
 from abi.grant_table import GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly
 from abi.types import PAGE_SHIFT, PAGE_SIZE, Domid
 from grants.interfaces import P2mType
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import (
+    ActiveTable,
+    GrantDomainTable,
+    GrantFrameTable,
+    GrantStatusTable,
+    MaptrackTable,
+    status_frames,
+)
 from hypervisor.frames import FrameKind, FrameTable
 from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2m
@@ -63,7 +70,8 @@ class References:
         self._mapped_grants(table(ActiveTable), table(MaptrackTable))
         for domid in range(self._domains.rows):
             if self._domains.state[domid] not in _ENDED and not self._domains.released[domid]:
-                self._of_domain(Domid(domid), table(GrantFrameTable), table(GdtFrameTable), table(LdtFrameTable))
+                self._of_grant_table(domid, table(GrantFrameTable), table(GrantStatusTable))
+                self._of_domain(Domid(domid), table(GdtFrameTable), table(LdtFrameTable))
 
     def _mapped_grants(self, active: ActiveTable, track: MaptrackTable) -> None:
         domains = self._grants
@@ -83,11 +91,16 @@ class References:
                 kinds = column(self._domains.kind, numpy.uint8)[self._owners[mfns]]
                 numpy.add.at(self.writable, mfns[hosts & (flags & GNTMAP_readonly == 0) & (kinds == GuestKind.PV)], 1)
 
-    def _of_domain(self, domid: Domid, frames: GrantFrameTable, gdt: GdtFrameTable, ldt: LdtFrameTable) -> None:
+    def _of_grant_table(self, domid: int, frames: GrantFrameTable, status: GrantStatusTable) -> None:
+        count = self._grants.nr_frames[domid]
+        for table, number in ((frames, count), (status, status_frames(self._grants.version[domid], count))):
+            first = domid * (table.rows // self._grants.rows)
+            for mfn in table.mfn[first:first + number]:
+                self.refs[mfn] += 1
+
+    def _of_domain(self, domid: Domid, gdt: GdtFrameTable, ldt: LdtFrameTable) -> None:
         domains, vcpus = self._domains, self._vcpus
-        share = frames.rows // self._grants.rows
-        for mfn in (domains.shared_info[domid] >> PAGE_SHIFT, self._memory.map_page[domid] >> PAGE_SHIFT,
-                    *frames.mfn[domid * share:domid * share + self._grants.nr_frames[domid]]):
+        for mfn in (domains.shared_info[domid] >> PAGE_SHIFT, self._memory.map_page[domid] >> PAGE_SHIFT):
             self.refs[mfn] += mfn != 0
         rows = range(domains.vcpu_base[domid], domains.vcpu_base[domid] + domains.vcpu_count[domid])
         for row in rows:

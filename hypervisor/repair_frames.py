@@ -12,6 +12,7 @@ import numpy
 from abi.types import PAGE_SHIFT, Domid, Mfn
 from hypervisor.frames import INVALID_M2P, FrameKind, Frames, FrameTable
 from hypervisor.heap import HeapTable
+from hypervisor.memory import MemoryTable
 from hypervisor.p2m import P2m
 from hypervisor.pv_tables import M2p32Table, PageType, PageTypeTable, PvDomainTable
 from hypervisor.references import Column, References, column
@@ -54,11 +55,22 @@ class FrameRepair:
             self._frames.free_unused(Mfn(mfn))
             wrong += 1
         ram = self._owners[self._kinds == _RAM]
+        self._widen(ram)
         counts = numpy.bincount(ram, minlength=self._domains.rows)[:self._domains.rows]
         totals = column(self._domains.tot_pages, numpy.uint32)
         wrong += int((totals != counts).sum())
         totals[:] = counts
         return wrong
+
+    def _widen(self, owners: Column) -> None:
+        """`MemoryTable` says where the RAM of each of `owners` lies; who gave a domain a page may have died before that
+        was so.
+        """
+        memory, frames = self._state.table(MemoryTable), numpy.flatnonzero(self._kinds == _RAM)
+        first, end = column(memory.first, numpy.uint32), column(memory.end, numpy.uint32)
+        known = owners < len(first)
+        numpy.minimum.at(first, owners[known], frames[known].astype(numpy.uint32))
+        numpy.maximum.at(end, owners[known], frames[known].astype(numpy.uint32) + 1)
 
     def _set_types(self, owned: Column, gone: Column, writable: Column) -> int:
         """Uses for writing, which one domain may have of another's frame; all others are the owner's alone."""

@@ -7,7 +7,14 @@ import numpy
 from abi.grant_table import GTF_permit_access, GTF_reading, GTF_type_mask, GTF_writing
 from abi.types import Domid
 from grants.pins import INCREMENT, KIND_MASK, WRITERS
-from grants.tables import ENTRIES_PER_FRAME, ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import (
+    ENTRIES_PER_FRAME,
+    ActiveTable,
+    GrantDomainTable,
+    GrantFrameTable,
+    GrantStatusTable,
+    MaptrackTable,
+)
 from hypervisor.references import Column, column
 
 if TYPE_CHECKING:
@@ -20,8 +27,10 @@ class GrantRepair:
     def __init__(self, state: "HostState") -> None:
         table = state.table
         self._domains, self._frames, self._active = table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable)
-        self._track, self._words = table(MaptrackTable), state.arena.u32
+        self._track, self._words, self._halves = table(MaptrackTable), state.arena.u32, state.arena.u16
+        self._status = table(GrantStatusTable)
         rows = self._domains.rows
+        self._status_share = self._status.rows // rows
         self._frame_share, self._share = self._frames.rows // rows, self._active.rows // rows
         self._handles = self._track.rows // rows
 
@@ -70,20 +79,23 @@ class GrantRepair:
         for ref in numpy.flatnonzero(suspects).tolist():
             pin = int(due[ref])
             if not pin & WRITERS:
-                self._words[self._at(domid, ref)] &= ~(GTF_writing if pin else GTF_reading | GTF_writing)
+                view, at = self._seen(domid, ref)
+                view[at] &= ~(GTF_writing if pin else GTF_reading | GTF_writing)
         return int(changed.sum())
 
     def _granted_to(self, domid: Domid, entries: int, grantees: set[Domid]) -> Column:
         """Which entries of a domain's table are grants to one of `grantees`."""
         words = numpy.frombuffer(self._words, numpy.uint32)
+        first = domid * self._frame_share
         parts = []
-        for index in range(entries // ENTRIES_PER_FRAME):
-            first = self._at(domid, index * ENTRIES_PER_FRAME)
-            headers = words[first:first + 2 * ENTRIES_PER_FRAME:2]
+        for mfn in self._frames.mfn[first:first + self._domains.nr_frames[domid]]:
+            headers = words[mfn << 10:mfn + 1 << 10:4 if self._domains.version[domid] == 2 else 2]
             parts.append(numpy.isin(headers >> 16, list(grantees))
                          & (headers & GTF_type_mask == GTF_permit_access))
-        return numpy.concatenate(parts) if parts else numpy.zeros(0, bool)
+        return numpy.concatenate(parts)[:entries] if parts else numpy.zeros(0, bool)
 
-    def _at(self, domid: Domid, ref: int) -> int:
-        """Where an entry's header is, in words of 32 bits (`grants.entry_v1`)."""
-        return self._frames.mfn[domid * self._frame_share + (ref >> 9)] << 10 | (ref & 511) << 1
+    def _seen(self, domid: Domid, ref: int) -> "tuple[memoryview[int], int]":
+        """Where the granter sees how an entry is used (`grants.entry_v1`, `grants.entry_v2`)."""
+        if self._domains.version[domid] == 2:
+            return self._halves, self._status.mfn[domid * self._status_share + (ref >> 11)] << 11 | ref & 2047
+        return self._words, self._frames.mfn[domid * self._frame_share + (ref >> 9)] << 10 | (ref & 511) << 1

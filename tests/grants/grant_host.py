@@ -15,7 +15,7 @@ from grants.errors import GrantError
 from grants.grant_table import GrantTables
 from grants.host_mapping import NoHostMapping, PhysmapMapping
 from grants.interfaces import P2mType
-from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, MaptrackTable
+from grants.tables import ActiveTable, GrantDomainTable, GrantFrameTable, GrantStatusTable, MaptrackTable
 from state.arena import Arena
 from state.table import Table
 
@@ -44,6 +44,8 @@ class FakeMemory:
     p2m: dict[Domid, dict[Gfn, tuple[Mfn, P2mType]]] = field(default_factory=dict)
     free: list[int] = field(default_factory=lambda: list(range(255, 0, -1)))
     last_gfn: int = 0xFFFFF
+    most: dict[Domid, int] = field(default_factory=dict)
+    """The pages that a domain may have; any number, if nothing is said."""
 
     def lookup(self, domid: Domid, gfn: Gfn) -> tuple[Mfn, P2mType]:
         try:
@@ -69,6 +71,9 @@ class FakeMemory:
             del self.frames[mfn]
             self.free.append(mfn)
 
+    def references(self, mfn: Mfn) -> int:
+        return self.frames[mfn].refs
+
     def map_grant(self, domid: Domid, gfn: Gfn, mfn: Mfn, readonly: bool) -> None:
         _, there = self.p2m[domid].get(gfn, (0, P2mType.INVALID))
         if gfn > self.last_gfn or there in (P2mType.GRANT_MAP_RO, P2mType.GRANT_MAP_RW):
@@ -93,6 +98,31 @@ class FakeMemory:
         return mfn
 
 
+    # -- pages that change hands
+
+    def givable(self, domid: Domid, page: Gfn) -> Mfn:
+        mfn, kind = self.lookup(domid, page)
+        if kind != P2mType.RAM_RW or self.frames[mfn] != Frame(domid):
+            raise XenError(Errno.EINVAL)
+        return mfn
+
+    def has_room(self, domid: Domid) -> bool:
+        return sum(kind == P2mType.RAM_RW for _, kind in self.p2m[domid].values()) < self.most.get(domid, 99)
+
+    def move(self, mfn: Mfn, taker: Domid, page: Gfn) -> int | None:
+        frame = self.allocate_xen_frame(taker)
+        self.arena.page(frame)[:] = self.arena.page(mfn)
+        self.p2m[taker][page] = frame, P2mType.RAM_RW
+        return None if taker else frame  # domain 0 names frames
+
+    def take_away(self, mfn: Mfn) -> None:
+        owner = self.frames[mfn].owner
+        page = self.gfn_of(owner, mfn)
+        assert page is not None
+        del self.p2m[owner][page]
+        self.put_page(mfn)
+
+
 class GrantHost:
     """Domains 0 (PV) and 1 to 4 (PVH) with four pages each, at gfn 0 to 3."""
 
@@ -103,6 +133,7 @@ class GrantHost:
         self.active = table(ActiveTable, domains * MAX_FRAMES * 512)
         self.maptrack = table(MaptrackTable, domains * handles)
         self.frames = table(GrantFrameTable, domains * MAX_FRAMES)
+        self.status = table(GrantStatusTable, domains)
         self.handles = handles
         self.grants = self.attach()
         for domid in range(domains):
@@ -111,8 +142,8 @@ class GrantHost:
     def attach(self) -> GrantTables:
         """What another process would build over the same bytes."""
         physmap, none = PhysmapMapping(self.memory), NoHostMapping()
-        return GrantTables(self.domains, self.frames, self.active, self.maptrack, self.arena, self.memory,
-                           (physmap, none, none))
+        return GrantTables(self.domains, self.frames, self.status, self.active, self.maptrack, self.arena, self.memory,
+                           self.memory, (physmap, none, none))
 
     def boot(self, domid: Domid, pages: int = 4) -> None:
         self.memory.p2m[domid] = {}
@@ -129,21 +160,42 @@ class GrantHost:
             self.memory.put_page(mfn)
 
     def entry_address(self, domid: int, ref: int) -> int:
-        return self.frames.mfn[domid * MAX_FRAMES + ref // 512] * PAGE_SIZE + ref % 512 * 8
+        size = 16 if self.domains.version[domid] == 2 else 8
+        return self.frames.mfn[domid * MAX_FRAMES + ref * size // PAGE_SIZE] * PAGE_SIZE + ref * size % PAGE_SIZE
 
-    def grant(self, granter: int, ref: int, to: int, gfn: int = 0, flags: int = GTF_permit_access) -> None:
-        """What a guest does: frame and domid first, then the flags."""
+    def grant(self, granter: int, ref: int, to: int, gfn: int = 0, flags: int = GTF_permit_access,
+              part: tuple[int, int] = (0, 0)) -> None:
+        """What a guest does: frame and domid first, then the flags.  `part` is of version 2, the first byte and the
+        length; of a transitive entry it is the domain, and `gfn` its reference."""
         address = self.entry_address(granter, ref)
-        self.arena.u32[address // 4 + 1] = gfn
+        if self.domains.version[granter] == 2:
+            self.arena.u16[address // 2 + 2], self.arena.u16[address // 2 + 3] = part
+            self.arena.u64[address // 8 + 1] = gfn
+        else:
+            self.arena.u32[address // 4 + 1] = gfn
         self.arena.u16[address // 2 + 1] = to
         self.arena.u16[address // 2] = flags
+
+    def frame_named(self, domid: int, ref: int) -> int:
+        """The frame that an entry names."""
+        address = self.entry_address(domid, ref)
+        return (self.arena.u64[address // 8 + 1] if self.domains.version[domid] == 2
+                else self.arena.u32[address // 4 + 1])
+
+    def set_version(self, domid: int, version: int) -> None:
+        self.grants.set_version(Domid(domid), version)
 
     def revoke(self, granter: int, ref: int) -> None:
         self.arena.u16[self.entry_address(granter, ref) // 2] = 0
 
     def flags(self, granter: int, ref: int) -> int:
-        """The flags that the granter sees in its entry."""
-        return self.arena.u16[self.entry_address(granter, ref) // 2]
+        """The flags that the granter sees in its entry, and in version 2 in the status word."""
+        flags = self.arena.u16[self.entry_address(granter, ref) // 2]
+        return flags | self.status_word(granter, ref) if self.domains.version[granter] == 2 else flags
+
+    def status_word(self, granter: int, ref: int) -> int:
+        """What version 2 says of an entry's use."""
+        return self.arena.u16[self.status.mfn[granter + ref // 2048] * PAGE_SIZE // 2 + ref % 2048]
 
     def map(self, mapper: int, granter: int, ref: int, at: int = 0x100, flags: int = GNTMAP_host_map) -> GrantHandle:
         """Map at guest page `at`."""

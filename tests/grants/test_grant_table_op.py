@@ -8,18 +8,21 @@ from grant_host import MAX_FRAMES, GrantHost
 from abi.errno import Errno, XenError
 from abi.grant_table import (
     GNTTAB_COPY,
+    GNTTAB_GET_STATUS_FRAMES,
     GNTTAB_GET_VERSION,
     GNTTAB_MAP_GRANT_REF,
     GNTTAB_QUERY_SIZE,
     GNTTAB_SET_VERSION,
     GNTTAB_SETUP_TABLE,
     GNTTAB_SWAP_GRANT_REF,
+    GNTTAB_TRANSFER,
     GNTTAB_UNMAP_AND_REPLACE,
     GNTTAB_UNMAP_GRANT_REF,
     GNTCOPY_source_gref,
     GNTMAP_host_map,
     GnttabOp,
     GrantStatus,
+    GTF_accept_transfer,
 )
 from abi.layout import Layout
 from abi.types import PAGE_SIZE, Domid
@@ -232,9 +235,9 @@ def test_domain_0_may_ask_about_all() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2])
-@pytest.mark.parametrize("op", [GnttabOp.setup_table, GnttabOp.query_size])
-def test_a_table_is_asked_about_one_at_a_time(guest: Guest, op: GnttabOp, count: int) -> None:
-    assert guest.hypercall(op, count=count) == -Errno.EINVAL
+@pytest.mark.parametrize("op", [GnttabOp.setup_table, GnttabOp.query_size, GnttabOp.get_status_frames])
+def test_a_table_is_asked_about_one_at_a_time(op: GnttabOp, count: int) -> None:
+    assert Guest(0, 64).hypercall(op, count=count) == -Errno.EINVAL
 
 
 @pytest.mark.parametrize("count", [1 << 31, 0xFFFFFFFF])
@@ -248,11 +251,68 @@ def test_registers_are_wider_than_arguments(guest: Guest) -> None:
     assert guest.get(GNTTAB_MAP_GRANT_REF).status == 0
 
 
-@pytest.mark.parametrize(("version", "result"), [(1, 0), (2, -Errno.ENOSYS), (3, -Errno.EINVAL), (0, -Errno.EINVAL)])
-def test_whatever_version_is_asked_for_the_answer_is_1(guest: Guest, version: int, result: int) -> None:
+@pytest.mark.parametrize(("version", "result", "now"), [
+    (1, 0, 1), (2, 0, 2), (3, -Errno.EINVAL, 1), (0, -Errno.EINVAL, 1)])
+def test_whatever_version_is_asked_for_the_answer_is_the_one_that_there_is(
+        guest: Guest, version: int, result: int, now: int) -> None:
     guest.put(GNTTAB_SET_VERSION, version)
     assert guest.hypercall(GnttabOp.set_version) == result
+    assert guest.get(GNTTAB_SET_VERSION).version == now
+    guest.put(GNTTAB_GET_VERSION, DOMID_SELF, 0, 77)
+    assert guest.hypercall(GnttabOp.get_version) == 0
+    assert guest.get(GNTTAB_GET_VERSION).version == now
+
+
+def test_a_domain_that_may_not_have_version_2_is_told_that_there_is_no_such_call(guest: Guest) -> None:
+    guest.host.domains.max_version[2] = 1
+    guest.put(GNTTAB_SET_VERSION, 2)
+    assert guest.hypercall(GnttabOp.set_version) == -Errno.ENOSYS
     assert guest.get(GNTTAB_SET_VERSION).version == 1
+
+
+def test_status_frames_are_named_by_words_of_64_bits() -> None:
+    for width in (64, 32):
+        guest = Guest(0, width)
+        guest.host.set_version(0, 2)
+        guest.put(GNTTAB_GET_STATUS_FRAMES, 1, DOMID_SELF, 77, 0x2000)
+        assert guest.hypercall(GnttabOp.get_status_frames) == 0
+        assert guest.get(GNTTAB_GET_STATUS_FRAMES).status == GrantStatus.okay
+        frame = guest.host.status.mfn[0]
+        assert guest.memory.bytes[0x2000:0x2010] == frame.to_bytes(8, "little") + bytes(8)
+
+
+@pytest.mark.parametrize(("dom", "count", "at", "status"), [
+    (DOMID_SELF, 2, 0x2000, GrantStatus.general_error), (DOMID_SELF, 1, 0, GrantStatus.bad_virt_addr),
+    (99, 1, 0x2000, GrantStatus.bad_domain), (1, 1, 0x2000, GrantStatus.general_error)])
+def test_status_frames_that_are_not_to_be_had(dom: int, count: int, at: int, status: GrantStatus) -> None:
+    guest = Guest(0, 64)
+    guest.host.set_version(0, 2)
+    guest.put(GNTTAB_GET_STATUS_FRAMES, count, dom, 77, at)
+    assert guest.hypercall(GnttabOp.get_status_frames) == 0
+    assert guest.get(GNTTAB_GET_STATUS_FRAMES).status == status
+
+
+def test_status_frames_are_the_domains_own_affair() -> None:
+    guest = Guest(0, 64)
+    guest.hv.domains.privileged[0] = 0
+    guest.put(GNTTAB_GET_STATUS_FRAMES, 0, 1, 77, 0x2000)
+    assert guest.hypercall(GnttabOp.get_status_frames) == 0
+    assert guest.get(GNTTAB_GET_STATUS_FRAMES).status == GrantStatus.permission_denied
+
+
+def test_pages_are_given_away_one_after_the_other() -> None:
+    for width in (64, 32):
+        guest = Guest(0, width)
+        host = guest.host
+        host.grant(1, 9, to=0, gfn=70, flags=GTF_accept_transfer)
+        host.page(0, 2)[:4] = b"gift"
+        size = GNTTAB_TRANSFER.at(width).size
+        guest.put(GNTTAB_TRANSFER, 2, 1, 9, 77)
+        guest.put(GNTTAB_TRANSFER, 3, 1, 9, 77, at=ARGUMENTS + size)
+        assert guest.hypercall(GnttabOp.transfer, count=2) == 0
+        assert [guest.get(GNTTAB_TRANSFER, ARGUMENTS + index * size).status for index in range(2)] == [
+            GrantStatus.okay, GrantStatus.general_error]
+        assert host.page(1, 70)[:4].tobytes() == b"gift"
 
 
 @pytest.mark.parametrize(("dom", "result"), [(DOMID_SELF, 0), (2, 0), (1, -Errno.EPERM), (99, -Errno.ESRCH)])

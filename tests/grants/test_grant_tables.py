@@ -122,13 +122,6 @@ def test_a_domain_that_finds_no_memory_is_not_born(host: GrantHost) -> None:
     assert not host.grants.exists(ONE)
 
 
-def test_versions_are_1_and_2_and_the_second_is_off(host: GrantHost) -> None:
-    host.grants.set_version(ONE, 1)
-    raises(Errno.ENOSYS, host.grants.set_version, ONE, 2)
-    raises(Errno.EINVAL, host.grants.set_version, ONE, 3)
-    raises(Errno.EINVAL, host.grants.set_version, ONE, 0)
-
-
 def test_a_builder_grants_on_the_domains_behalf(host: GrantHost) -> None:
     host.grants.seed(ONE, GrantRef(0), TWO, Gfn(3))
     host.map(2, 1, 0)

@@ -6,7 +6,7 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pv_host import Io
 
 from abi.errno import XenError
-from abi.grant_table import GNTMAP_host_map, GTF_permit_access
+from abi.grant_table import GNTMAP_host_map
 from abi.types import NEVER, Domid, Gfn, GrantRef, VcpuRow
 from clock.source import VirtualClock
 from clock.wallclock import Wallclock
@@ -82,7 +82,7 @@ class GroupHost:
         """A new reference to a page of the granter's."""
         ref = GrantRef(self.refs[granter])
         self.refs[granter] += 1
-        self.hv.grants._entries[1].write(granter, ref, grantee, Gfn(16 + ref % 32), GTF_permit_access)
+        self.hv.grants.seed(granter, ref, grantee, Gfn(16 + ref % 32))
         return ref
 
     def map(self, mapper, granter, ref, gfn):

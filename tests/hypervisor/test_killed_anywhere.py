@@ -5,9 +5,18 @@ import pytest
 from group_host import HOLE, GroupHost, fails
 from kill_points import kill_at_writes
 
-from abi.grant_table import GNTMAP_host_map, GNTMAP_readonly
-from abi.types import NEVER, Domid, GrantRef, VcpuRow
+from abi.grant_table import (
+    GNTCOPY_source_gref,
+    GNTMAP_host_map,
+    GNTMAP_readonly,
+    GTF_readonly,
+    GTF_transitive,
+)
+from abi.types import NEVER, Domid, Gfn, GrantRef, VcpuRow
+from abi.xen import DOMID_SELF
 from experiments.kill_invariants import violations
+from grants.entries import Entry
+from grants.tables import DEFAULT_MAX_GRANT_FRAMES, GrantFrameTable
 from hypervisor.event_channel_2l import MASK
 from hypervisor.event_channel_tables import PORTS
 from hypervisor.tables import DomainState, RunState
@@ -19,9 +28,11 @@ RO = GNTMAP_host_map | GNTMAP_readonly
 class Scene(GroupHost):
     """A victim in one group with two others, who share with it and with each other, and with one that is dead."""
 
-    def __init__(self):
+    def __init__(self, version=1):
         super().__init__(4)
         hv = self.hv
+        for domid in (VICTIM, FRIEND, OTHER, GONE):
+            hv.grants.set_version(domid, version)
         for domid in (VICTIM, FRIEND, OTHER, GONE):
             hv.domains.width[domid] = 64
         self.to_friend, self.from_victim = self.bind(VICTIM, FRIEND)
@@ -190,7 +201,28 @@ DEEDS = {
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_who_dies_in_the_middle_of_anything_harms_nobody(deed):
-    scene = Scene()
+@pytest.mark.parametrize(("deed", "version"), [
+    *((deed, 1) for deed in DEEDS),
+    *((deed, 2) for deed in ("maps", "maps once more", "fails to map", "unmaps", "ends", "gets a larger grant table"))])
+def test_who_dies_in_the_middle_of_anything_harms_nobody(deed, version):
+    scene = Scene(version)
     assert kill_at_writes(lambda: DEEDS[deed](scene), scene.survive) > 1
+
+
+def test_who_dies_while_he_copies_what_was_passed_on_to_him_harms_nobody():
+    scene = Scene(version=2)
+    hv, ref = scene.hv, GrantRef(7)
+    theirs = scene.grant(OTHER, FRIEND)
+    hv.grants._entries[2].write(FRIEND, ref, Entry(GTF_transitive | GTF_readonly, VICTIM, Gfn(theirs)))
+    hv.arena.u16[(hv.state.table(GrantFrameTable).mfn[FRIEND * DEFAULT_MAX_GRANT_FRAMES] << 11) + ref * 8 + 2] = OTHER
+    hv.sched.current = VcpuRow(VICTIM)
+    assert kill_at_writes(lambda: hv.grants.copies.copy(
+        VICTIM, ref, FRIEND, 0, 16, DOMID_SELF, 0, 4096, GNTCOPY_source_gref), scene.survive) > 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_who_dies_while_he_changes_the_version_of_his_table_harms_nobody(version):
+    scene = Scene(version)
+    scene.unmap(FRIEND, 0, HOLE)
+    scene.hv.sched.current = VcpuRow(VICTIM)
+    assert kill_at_writes(lambda: scene.hv.grants.set_version(VICTIM, 3 - version), scene.survive) > 1

@@ -5,11 +5,12 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 import pytest
 from kill_points import kill_at_writes
 
-from abi.grant_table import GNTMAP_host_map, GNTMAP_readonly
+from abi.grant_table import GNTMAP_host_map, GNTMAP_readonly, GTF_accept_transfer
 from abi.types import Domid, Gfn, GrantRef, VcpuRow
 from abi.xen import MmuextOp
 from clock.source import VirtualClock
 from clock.wallclock import Wallclock
+from grants.entries import Entry
 from hypervisor.domain import start_domain
 from hypervisor.host_state import HostState
 from hypervisor.hypervisor import Hypervisor
@@ -92,6 +93,15 @@ def a_table(scene):
     assert scene.ext((MmuextOp.UNPIN_TABLE, scene.mfn(page))) == 0
 
 
+def give(scene, taker, page):
+    """Domain 1 gives a page away."""
+    grants = scene.hv.grants
+    scene.va(FREE + 30, 0)
+    grants._entries[grants.domains.version[taker]].write(
+        taker, GrantRef(7), Entry(GTF_accept_transfer, ONE, Gfn(page)))
+    grants.transfers.transfer(ONE, Gfn(scene.mfn(FREE + 30)), taker, GrantRef(7))
+
+
 def end_itself(scene):
     scene.hv.sched.shutdown(ONE, 0)
     scene.hv.reap()
@@ -109,6 +119,9 @@ DEEDS = {
     "a PVH domain unmaps": (PVH, lambda scene: scene.hv.grants.mappings.unmap_grant_ref(
         PVH, HOLE << 12, 0, scene.seen)),
     "makes a page table": (ONE, a_table),
+    "gives a page to a PVH domain": (ONE, lambda scene: give(scene, PVH, HOLE + 7)),
+    "gives a page to a PVH domain, where a table is missing": (ONE, lambda scene: give(scene, PVH, 2 * HOLE)),
+    "gives a page to a PV domain": (ONE, lambda scene: give(scene, TWO, 0x7000)),
     "ends": (ONE, end_itself),
 }
 

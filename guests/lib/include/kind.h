@@ -10,12 +10,16 @@
 
 #define FOREIGN_SLOTS 1024
 #define MAX_GRANT_FRAMES 64
+#define MAX_STATUS_FRAMES 8
 
 /* shared_info, somewhere in our address space. */
 struct shared_info *kind_map_shared_info(void);
 
 /* Grant frames `first` to `first + count - 1`; all that were ever mapped lie in a row.  Null when Xen refuses. */
 struct grant_entry_v1 *kind_map_grant_frames(unsigned int first, unsigned int count);
+
+/* The same for status frames, once the table has version 2. */
+uint16_t *kind_map_status_frames(unsigned int first, unsigned int count);
 
 /* The first of FOREIGN_SLOTS pages of address space that nothing else uses. */
 void *kind_foreign_area(void);

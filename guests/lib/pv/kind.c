@@ -8,6 +8,7 @@
 
 #define SHARED_INFO_PLACE 0
 #define GRANT_FRAMES_PLACE 1
+#define STATUS_FRAMES_PLACE (GRANT_FRAMES_PLACE + MAX_GRANT_FRAMES)
 
 const struct start_info *start_info;
 
@@ -39,4 +40,15 @@ struct grant_entry_v1 *kind_map_grant_frames(unsigned int first, unsigned int co
     for (unsigned int i = first; i < first + count; i++)
         map_frame(xen_page(GRANT_FRAMES_PLACE + i), list[i]);
     return xen_page(GRANT_FRAMES_PLACE);
+}
+
+uint16_t *kind_map_status_frames(unsigned int first, unsigned int count) {
+    uint64_t list[MAX_STATUS_FRAMES];
+    struct gnttab_get_status_frames op = {
+        .nr_frames = first + count, .dom = DOMID_SELF, .status = GNTST_general_error, .frame_list = list};
+    if (hypercall_grant_table_op(GNTTABOP_get_status_frames, &op, 1) < 0 || op.status != GNTST_okay)
+        return 0;
+    for (unsigned int i = first; i < first + count; i++)
+        map_frame(xen_page(STATUS_FRAMES_PLACE + i), list[i]);
+    return xen_page(STATUS_FRAMES_PLACE);
 }

@@ -8,6 +8,7 @@
 
 #define SHARED_INFO_PLACE 0
 #define GRANT_FRAMES_PLACE 1
+#define STATUS_FRAMES_PLACE (GRANT_FRAMES_PLACE + MAX_GRANT_FRAMES)
 #define FOREIGN_PLACE 512 /* the next 2 MiB */
 
 static uintptr_t place(unsigned int page) {
@@ -37,6 +38,15 @@ struct grant_entry_v1 *kind_map_grant_frames(unsigned int first, unsigned int co
             return 0;
     }
     return (struct grant_entry_v1 *)place(GRANT_FRAMES_PLACE);
+}
+
+uint16_t *kind_map_status_frames(unsigned int first, unsigned int count) {
+    for (unsigned int i = first; i < first + count; i++) {
+        unsigned long index = XENMAPIDX_grant_table_status | i;
+        if (add_to_physmap(XENMAPSPACE_grant_table, index, place(STATUS_FRAMES_PLACE + i)) < 0)
+            return 0;
+    }
+    return (uint16_t *)place(STATUS_FRAMES_PLACE);
 }
 
 void *kind_foreign_area(void) {

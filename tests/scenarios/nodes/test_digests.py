@@ -36,7 +36,7 @@ class Nowhere:
 
 
 @pytest.mark.parametrize("nodes", [2, 3])
-@pytest.mark.parametrize("name", ["two_guests", "pingpong", "mixed", "ring_demo", "abuse_revoke"])
+@pytest.mark.parametrize("name", ["two_guests", "pingpong", "mixed", "ring_demo", "abuse_revoke", "grants_v2"])
 def test_shipped_configurations(name, nodes):
     if absent := missing(name):
         pytest.skip(f"not here: {', '.join(absent)}")

@@ -14,6 +14,7 @@
 
 #define XENMAPSPACE_shared_info 0
 #define XENMAPSPACE_grant_table 1
+#define XENMAPIDX_grant_table_status 0x80000000
 
 struct xen_memory_domain {
     uint16_t domid;
