@@ -7,7 +7,7 @@ from moving import Nodes, wander
 from toolstack import local
 from toolstack.testing import Host
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.again]
 
 
 def test_linux_on_two_processors_moves_and_does_not_notice(configs, kernel, ramdisk):

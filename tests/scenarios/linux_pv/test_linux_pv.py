@@ -14,11 +14,13 @@ def test_user_space_runs(everything):
     assert said(everything.report) == expected(everything.vcpus)
 
 
+@pytest.mark.again
 def test_without_the_native_front_it_is_the_same(everything, monkeypatch):
     monkeypatch.setenv("DOMUS_FAST_PATH", "0")
     assert facts(run(everything.plan)) == facts(everything.report)
 
 
+@pytest.mark.again
 def test_taken_out_of_its_run_at_any_moment_it_goes_on_as_if_nothing_had_been(everything, tmp_path):
     check(everything.plan, tmp_path, 4, everything.report)
 

@@ -123,7 +123,7 @@ def others(found, lost):
     return {name: report.exit for name, report in found.items() if name not in ("traveller", *apart)}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("source", "target", "lost"), [(0, 1, 1), (1, 0, 1), (1, 2, 1), (1, 2, 2)])
 def test_a_node_is_lost_while_a_domain_moves_from_or_to_it(configs, source, target, lost, seed):
     noise = random.Random(f"{seed} {source} {target} {lost}")
@@ -140,7 +140,7 @@ def test_a_node_is_lost_while_a_domain_moves_from_or_to_it(configs, source, targ
         assert (traveller.exit, "node is lost" in traveller.exit_detail) == ("crash", True), mover.error
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_who_is_joined_to_it_goes_on_without_it(configs, seed):
     noise = random.Random(f"pair {seed}")
     source, target, lost = noise.choice([(1, 2, 1), (1, 2, 2), (0, 2, 2), (2, 0, 2)])
@@ -155,7 +155,7 @@ def test_who_is_joined_to_it_goes_on_without_it(configs, seed):
         assert (mover.moved is None) == (lost == source)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("source", [0, 1])
 def test_its_process_dies_while_it_is_copied(configs, source, seed):
     noise = random.Random(f"process {seed} {source}")
