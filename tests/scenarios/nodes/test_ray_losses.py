@@ -44,6 +44,7 @@ def lines_of(folder) -> int:
 
 def test_a_host_goes_on_when_an_actor_and_then_a_node_are_gone_and_whole_from_a_checkpoint(cluster, configs, tmp_path):
     import ray
+    from ray.util import placement_group_table
 
     placed = pair(3000, 0, 1) | pair(40_000, 0, 2, "far-") | pair(40_000, 1, 0, "lost-")
     whole = plan(configs, placed)
@@ -58,9 +59,9 @@ def test_a_host_goes_on_when_an_actor_and_then_a_node_are_gone_and_whole_from_a_
         number = lines_of(folder)
         while lines_of(folder) < number + 2:
             time.sleep(0.02)
-        here = ray.get_runtime_context().get_node_id()
-        others = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here)
-        gone = next(node for node in cluster.worker_nodes if node.node_id == others[1])  # the host's node 2
+        (group,) = (each for each in placement_group_table().values() if each["name"] == "losses")
+        last = group["bundles_to_node_id"][2]
+        gone = next(node for node in cluster.worker_nodes if node.node_id == last)
         cluster.remove_node(gone, allow_graceful=False)
 
     thread = threading.Thread(target=kill)
