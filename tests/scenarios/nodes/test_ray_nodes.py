@@ -136,8 +136,3 @@ def test_more_memory_than_nodes_have(cluster, configs, monkeypatch):
     with pytest.raises(HostError, match="no 2 nodes that have 16MiB, 512GiB of memory left: add nodes"):
         host.run(timeout=60)
     assert reserved("host") == []
-
-
-def test_a_host_gives_its_nodes_back(cluster, configs):
-    run(Host(load_runtime("ray"), configs), {"nodes": 2})
-    assert reserved("host") == []
