@@ -49,8 +49,7 @@ class ProcessActor:
         self._next = 0
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def call(self, method: str, *arguments: object) -> Any:
-        """See `FromAfar`."""
+    def call(self, method: str, *arguments: Any) -> "Future[Any]":
         """Call a method there."""
         future: Future[Any] = Future()
         with self._lock:
@@ -211,7 +210,8 @@ class ProcessHost(FromAfar):
     def __init__(self, hypervisor: ProcessActor) -> None:
         self._hypervisor = hypervisor
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: object) -> Any:
+        """See `FromAfar`."""
         try:
             return self._hypervisor.call(method, *arguments).result()
         except ProcessLookupError:

@@ -1,5 +1,6 @@
 """What a domain asks about a grant table as a whole (grant_table.h): its size, its frames, its version."""
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Protocol
 
@@ -37,18 +38,8 @@ def setup_table(hv: Host, call: Call, uop: int, count: int) -> None:
         raise XenError(Errno.EINVAL)
     shape = GNTTAB_SETUP_TABLE.at(call.width)
     dom, nr_frames, _, frame_list = shape.unpack(call.memory.read(uop, shape.size))
-    status = _OKAY
-    try:
-        frames = hv.grants.setup_table(_target(hv, call, dom), nr_frames)
-    except GrantError as error:
-        status = error.status
-    else:
-        size = call.width // 8
-        mask = (1 << call.width) - 1
-        try:
-            call.memory.write(frame_list, b"".join((frame & mask).to_bytes(size, "little") for frame in frames))
-        except XenError:
-            status = int(GrantStatus.bad_virt_addr)
+    status = _list_frames(call, frame_list, call.width,
+                          lambda: hv.grants.setup_table(_target(hv, call, dom), nr_frames))
     call.memory.write(uop + shape.offset["status"], _STATUS.pack(status))
 
 
@@ -58,17 +49,23 @@ def get_status_frames(hv: Host, call: Call, uop: int, count: int) -> None:
         raise XenError(Errno.EINVAL)
     shape = GNTTAB_GET_STATUS_FRAMES.at(call.width)
     nr_frames, dom, _, frame_list = shape.unpack(call.memory.read(uop, shape.size))
-    status = _OKAY
-    try:
-        frames = hv.grants.status_frames(_target(hv, call, dom), nr_frames)
-    except GrantError as error:
-        status = error.status
-    else:
-        try:
-            call.memory.write(frame_list, b"".join(frame.to_bytes(8, "little") for frame in frames))
-        except XenError:
-            status = int(GrantStatus.bad_virt_addr)
+    status = _list_frames(call, frame_list, 64,
+                          lambda: hv.grants.status_frames(_target(hv, call, dom), nr_frames))
     call.memory.write(uop + shape.offset["status"], _STATUS.pack(status))
+
+
+def _list_frames(call: Call, frame_list: int, width: int, frames: Callable[[], list[int]]) -> int:
+    """Write the frames to the guest's list, in words of so many bits; what the operation's status is then."""
+    try:
+        found = frames()
+    except GrantError as error:
+        return error.status
+    mask = (1 << width) - 1
+    try:
+        call.memory.write(frame_list, b"".join((frame & mask).to_bytes(width // 8, "little") for frame in found))
+    except XenError:
+        return int(GrantStatus.bad_virt_addr)
+    return _OKAY
 
 
 def query_size(hv: Host, call: Call, uop: int, count: int) -> None:

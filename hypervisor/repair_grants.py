@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 import numpy
 
 from abi.grant_table import GTF_permit_access, GTF_reading, GTF_type_mask, GTF_writing
-from abi.types import Domid
+from abi.types import Domid, GrantRef
+from grants.entries import Entries
+from grants.entry_v1 import EntriesV1
+from grants.entry_v2 import EntriesV2
 from grants.pins import INCREMENT, KIND_MASK, WRITERS
 from grants.tables import (
     ENTRIES_PER_FRAME,
@@ -27,10 +30,11 @@ class GrantRepair:
     def __init__(self, state: "HostState") -> None:
         table = state.table
         self._domains, self._frames, self._active = table(GrantDomainTable), table(GrantFrameTable), table(ActiveTable)
-        self._track, self._words, self._halves = table(MaptrackTable), state.arena.u32, state.arena.u16
-        self._status = table(GrantStatusTable)
+        self._track, self._words = table(MaptrackTable), state.arena.u32
+        self._entries: dict[int, Entries] = {
+            1: EntriesV1(self._domains, self._frames, state.arena),
+            2: EntriesV2(self._domains, self._frames, table(GrantStatusTable), state.arena)}
         rows = self._domains.rows
-        self._status_share = self._status.rows // rows
         self._frame_share, self._share = self._frames.rows // rows, self._active.rows // rows
         self._handles = self._track.rows // rows
 
@@ -76,11 +80,11 @@ class GrantRepair:
             self._domains.lingering[domid] = int(numpy.count_nonzero(due))
             return 0
         suspects = changed | self._granted_to(domid, entries, ended)
+        shared = self._entries[self._domains.version[domid]]
         for ref in numpy.flatnonzero(suspects).tolist():
             pin = int(due[ref])
             if not pin & WRITERS:
-                view, at = self._seen(domid, ref)
-                view[at] &= ~(GTF_writing if pin else GTF_reading | GTF_writing)
+                shared.clear(domid, GrantRef(ref), GTF_writing if pin else GTF_reading | GTF_writing)
         return int(changed.sum())
 
     def _granted_to(self, domid: Domid, entries: int, grantees: set[Domid]) -> Column:
@@ -93,9 +97,3 @@ class GrantRepair:
             parts.append(numpy.isin(headers >> 16, list(grantees))
                          & (headers & GTF_type_mask == GTF_permit_access))
         return numpy.concatenate(parts)[:entries] if parts else numpy.zeros(0, bool)
-
-    def _seen(self, domid: Domid, ref: int) -> "tuple[memoryview[int], int]":
-        """Where the granter sees how an entry is used (`grants.entry_v1`, `grants.entry_v2`)."""
-        if self._domains.version[domid] == 2:
-            return self._halves, self._status.mfn[domid * self._status_share + (ref >> 11)] << 11 | ref & 2047
-        return self._words, self._frames.mfn[domid * self._frame_share + (ref >> 9)] << 10 | (ref & 511) << 1

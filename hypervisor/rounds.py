@@ -48,6 +48,7 @@ class Rounds:
                  store: ServesStore) -> None:
         self._host, self._vcpus, self._groups = host, vcpus, groups
         self._bury, self._store = bury, store
+        self._dues = numpy.frombuffer(vcpus.due, numpy.uint64)
 
     def end(self, now: int | None = None) -> None:
         """All groups are at the horizon, or have not begun: do what is due.  `now` is the host's time, as in `next`."""
@@ -68,7 +69,7 @@ class Rounds:
 
     def next(self, now: int | None = None) -> bool:
         """Begin a round; `now` is the host's time where that counts.  False where every vCPU waits for ever."""
-        first, event = int(self._dues().min()), self._groups.next_event()
+        first, event = int(self._dues.min()), self._groups.next_event()
         if first == event == NEVER:
             return False
         if now is None:
@@ -91,10 +92,7 @@ class Rounds:
 
     def active(self) -> list[VcpuRow]:
         """The vCPUs that have something to do in the round, in order."""
-        return [VcpuRow(row) for row in numpy.flatnonzero(self._dues() < self._host.horizon[0]).tolist()]
-
-    def _dues(self) -> "numpy.typing.NDArray[numpy.uint64]":
-        return numpy.frombuffer(self._vcpus.due, numpy.uint64)
+        return [VcpuRow(row) for row in numpy.flatnonzero(self._dues < self._host.horizon[0]).tolist()]
 
     def _reached(self) -> int:
         """The time that all groups have reached: the horizon's, or before the first round, that of who is furthest."""

@@ -15,21 +15,21 @@ from toolstack.link_handshake import new_secret
 from toolstack.node_actor import NodeActor
 from toolstack.plan import HostPlan
 from toolstack.ray_names import node_name
-from toolstack.ray_places import RayPlaces
+from toolstack.ray_placement import RayPlacement
 from toolstack.report import LinkReport
 
 
 class RayNodes:
     """The nodes of a plan's host.  `make` is `ray.remote` with what all of the run's actors have.
 
-    `stopped()` and what is raised: as `RayPlaces`.
+    `stopped()` and what is raised: as `RayPlacement`.
     """
 
     def __init__(self, plan: HostPlan, make: Callable[[type], Any], keep: Keep, saved: Checkpoint | None,
                  stopped: Callable[[], bool]) -> None:
         self._plan, self._many = plan, plan.nodes > 1
-        self._places = RayPlaces(plan, stopped)
-        self.options = self._places.options
+        self._placement = RayPlacement(plan, stopped)
+        self.options = self._placement.options
         """What puts an actor on a node, by its number."""
         self._actors: list[Any] = [
             make(NodeActor).options(name=node_name(plan.name, number), **self.options(number)).remote(
@@ -43,7 +43,7 @@ class RayNodes:
         """Leave no actor behind, and nothing reserved."""
         for actor in self._actors:
             ray.kill(actor)
-        self._places.close()
+        self._placement.close()
 
     def join(self, hypervisor: Any, get: Callable[[Any], Any]) -> list[Attachment]:
         """Make the links between the nodes, and give what actors attach with, by node."""
@@ -53,7 +53,8 @@ class RayNodes:
         if self._many:
             secret = new_secret()
             addresses = dict(enumerate(get([
-                member.listen.remote(self._places.address(number), secret) for number, member in enumerate(members)])))
+                member.listen.remote(host, secret)
+                for member, host in zip(members, self._placement.addresses(), strict=True)])))
             get([member.join.remote(addresses) for member in members])
         return attachments
 

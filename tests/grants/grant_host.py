@@ -219,6 +219,12 @@ class GrantHost:
         return frame.refs if frame else 0
 
 
+def raises(errno: Errno, call, *arguments) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(XenError) as error:
+        call(*arguments)
+    assert error.value.errno == errno
+
+
 @contextmanager
 def refused(status: GrantStatus) -> Iterator[None]:
     """What happens inside is refused with `status`."""

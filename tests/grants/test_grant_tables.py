@@ -1,9 +1,9 @@
 """The table itself: its size, its frames, its version, its birth and end."""
 
 import pytest
-from grant_host import MAX_FRAMES, PVH, GrantHost, refused
+from grant_host import MAX_FRAMES, PVH, GrantHost, raises, refused
 
-from abi.errno import Errno, XenError
+from abi.errno import Errno
 from abi.grant_table import GrantStatus, GTF_permit_access
 from abi.memory import XENMAPIDX_grant_table_status
 from abi.types import Domid, Gfn, GrantRef, Mfn
@@ -15,12 +15,6 @@ ONE, TWO = Domid(1), Domid(2)
 @pytest.fixture
 def host() -> GrantHost:
     return GrantHost()
-
-
-def raises(errno: Errno, call, *arguments) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(XenError) as error:
-        call(*arguments)
-    assert error.value.errno == errno
 
 
 def test_a_table_begins_with_one_empty_frame(host: GrantHost) -> None:

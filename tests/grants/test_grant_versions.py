@@ -1,9 +1,9 @@
 """From version 1 to 2 and back: what is carried over, what is lost, and when it is refused."""
 
 import pytest
-from grant_host import MAX_FRAMES, PV, GrantHost, refused
+from grant_host import MAX_FRAMES, PV, GrantHost, raises, refused
 
-from abi.errno import Errno, XenError
+from abi.errno import Errno
 from abi.grant_table import (
     GNTMAP_host_map,
     GNTMAP_readonly,
@@ -27,12 +27,6 @@ RO = GNTMAP_host_map | GNTMAP_readonly
 @pytest.fixture
 def host() -> GrantHost:
     return GrantHost()
-
-
-def raises(errno: Errno, call, *arguments) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(XenError) as error:
-        call(*arguments)
-    assert error.value.errno == errno
 
 
 def test_there_are_two_versions(host: GrantHost) -> None:

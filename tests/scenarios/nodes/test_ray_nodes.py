@@ -129,7 +129,7 @@ def test_more_nodes_than_there_are(cluster, configs):
 
 
 def test_more_memory_than_nodes_have(cluster, configs, monkeypatch):
-    monkeypatch.setattr("toolstack.ray_places._PATIENCE", 0.5)
+    monkeypatch.setattr("toolstack.ray_placement._PATIENCE", 0.5)
     host = Host(load_runtime("ray"), configs)
     host.domain("first_steps", name="small", memory="16MiB")
     host.domain("first_steps", name="large", memory="512GiB", placement={"node": 1})

@@ -30,7 +30,7 @@ _LEAST = 1 << 20
 """Bytes: what a node is asked for where no domain begins."""
 
 
-class RayPlaces:
+class RayPlacement:
     """Where in Ray's cluster the nodes of `plan`'s host are.  `stopped()`: the user has asked for the end.
 
     Raises HostError where the cluster has too few nodes, or they have too little memory left; KeyboardInterrupt.
@@ -68,9 +68,10 @@ class RayPlaces:
             return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self._here, soft=False)}
         return {"scheduling_strategy": PlacementGroupSchedulingStrategy(self._group, number)}
 
-    def address(self, number: int) -> str:
-        """Of node `number`, in the cluster."""
-        return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == self._nodes[number])
+    def addresses(self) -> list[str]:
+        """Of each node, in the cluster."""
+        known = {node["NodeID"]: str(node["NodeManagerAddress"]) for node in ray.nodes()}
+        return [known[node] for node in self._nodes]
 
     def close(self) -> None:
         """Give back what was reserved."""
