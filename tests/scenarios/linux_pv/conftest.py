@@ -9,7 +9,7 @@ from linux_guest import Everything, hello32, kernel, ramdisk, run_everything
 __all__ = ["everything", "hello32", "kernel", "ramdisk"]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.again), 2])
 def everything(request: pytest.FixtureRequest, kernel: Path, ramdisk: Callable[[str], Path],
                tmp_path_factory: pytest.TempPathFactory) -> Everything:
     """Its whole run."""

@@ -25,6 +25,7 @@ def test_taken_out_of_its_run_at_any_moment_it_goes_on_as_if_nothing_had_been(ev
     check(everything.plan, tmp_path, 4, everything.report)
 
 
+@pytest.mark.again
 def test_a_shell_on_the_console_answers_what_is_typed(host, kernel, ramdisk):
     typed = [{"expect": "# ", "send": "echo $((6 * 7)) answers\n"}, {"expect": "42 answers"},
              {"expect": "# ", "send": "exit\n"}]

@@ -33,10 +33,12 @@ def test_it_ends_through_its_acpi_tables(everything):
     assert "reboot: Power down" in console[-1]
 
 
+@pytest.mark.again
 def test_another_run_is_the_same(everything):
     assert facts(run(everything.plan)) == facts(everything.report)
 
 
+@pytest.mark.again
 def test_without_the_native_front_it_is_the_same(everything, monkeypatch):
     monkeypatch.setenv("DOMUS_FAST_PATH", "0")
     assert facts(run(everything.plan)) == facts(everything.report)
@@ -46,6 +48,7 @@ def test_taken_out_of_its_run_at_any_moment_it_goes_on_as_if_nothing_had_been(ev
     check(everything.plan, tmp_path, 4, everything.report)
 
 
+@pytest.mark.again
 def test_it_moves_from_node_to_node_and_does_not_notice(configs, kernel, ramdisk):
     digests = []
     for runtime in (local, Nodes(2, wander(1, [1], 2))):

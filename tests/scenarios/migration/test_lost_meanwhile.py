@@ -33,7 +33,7 @@ def pair_plan(configs, source):
         name: {"kernel": "pingpong", "cmdline": f"role={role} peer=${{{peer}.domid}} rounds={rounds}",
                "memory": "8MiB", "placement": {"node": node}}
         for name, role, peer, rounds, node in (
-            ("traveller", "ping", "stays", 30000, source), ("stays", "pong", "traveller", 30000, 0),
+            ("traveller", "ping", "stays", 20000, source), ("stays", "pong", "traveller", 20000, 0),
             ("near-ping", "ping", "near-pong", ROUNDS, 0), ("near-pong", "pong", "near-ping", ROUNDS, 0))}
     return from_data({"domains": domains, "placement": {"nodes": 3}}, configs).plan()
 

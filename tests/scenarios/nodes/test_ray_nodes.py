@@ -102,7 +102,7 @@ def test_a_pair_moves_by_the_timeline_and_from_outside(cluster, configs):
     for runtime in (local, load_runtime("ray")):
         host = Host(runtime, configs)
         for name, peer in (("ping", "pong"), ("pong", "ping")):
-            host.domain("passing", name=name, cmdline=f"role={name} peer=${{{peer}.domid}} rounds=60000 pages=4",
+            host.domain("passing", name=name, cmdline=f"role={name} peer=${{{peer}.domid}} rounds=40000 pages=4",
                         memory="8MiB", **({} if runtime is local else {"placement": {"node": 0}}))
         if runtime is not local:
             host.configure(placement={"nodes": NODES}, timeline=[{"at": "1ms", "migrate": "ping", "to": 1}])
