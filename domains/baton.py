@@ -22,11 +22,12 @@ from contextlib import contextmanager, suppress
 
 import numpy
 
-from abi.types import VcpuRow
+from abi.types import NEVER, VcpuRow
 from domains.lanes import Lanes, Wire
 from domains.node import OnlyNode, Surroundings
 from domains.seat import HYPERVISOR, BatonTable, Sleep, Task, TeamState
 from domains.teams import teams_of
+from domains.window import Window
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
 _WAIT, _WAKE = 0, 1
@@ -48,16 +49,19 @@ class Baton:
 
     `file` is the memory's file, `process_of` says by vCPU row which process runs it, `linked()` gives the sets of
     processes that share a group and `topology()` a number that changes with them, `pcpus` is how many teams run at
-    once.  `ended()` says that the run is over.  `node` is the node of several that this process is on; each has a table
-    of its own, in which the words of processes on other nodes say that a baton has to go there.
+    once.  `ended()` says that the run is over.  `window`: that of a host of one node, in virtual time.  `node` is the
+    node of several that this process is on; each has a table of its own, in which the words of processes on other nodes
+    say that a baton has to go there.
     """
 
     def __init__(self, table: BatonTable, me: int, file: int, ended: Callable[[], bool],
                  process_of: "memoryview[int]", linked: Callable[[], Iterable[set[int]]],
-                 topology: Callable[[], int], pcpus: int, node: Surroundings | None = None) -> None:
+                 topology: Callable[[], int], pcpus: int, node: Surroundings | None = None,
+                 window: Window | None = None) -> None:
         self._table, self._me, self._file, self._ended = table, me, file, ended
         self._process_of, self._linked, self._topology, self._pcpus = process_of, linked, topology, pcpus
         self._node: Surroundings = node or OnlyNode()
+        self._window = window
         self._many, self._homes = self._node.many, table.node
         self._word, self._asleep, self._team, self._state = table.word, table.asleep, table.team, table.state
         self._given, self._look = table.given, table.look
@@ -179,10 +183,38 @@ class Baton:
 
     # -- rounds
 
+    def bound(self) -> int:
+        """See `Seat`."""
+        return NEVER if self._window is None else self._window.bound(self._team[self._me])
+
+    def onward(self, first: Callable[[], int]) -> bool:
+        """See `Seat`."""
+        window, team = self._window, self._team[self._me]
+        if window is None:
+            return False
+        if window.say(team, first()):
+            with self._lock():
+                self._move(window)
+        return window.before_horizon(team)
+
+    def _move(self, window: Window) -> None:
+        """Move the horizon, with the lock, and start the teams that thereby have something to do."""
+        horizon, active = window.further()
+        if not horizon:
+            return
+        self._await(active)  # first: who dies in between leaves nobody behind with something to do
+        window.move(horizon)
+        while self._start_next():
+            pass
+        if active:
+            self._look[0] = self._state.tobytes().count(TeamState.RUNNING) < self._processors
+
     def leave(self) -> bool:
         """See `Seat`."""
         with self._lock():
             self._looks = 0
+            if self._window is not None and self._goes_on(self._window):
+                return False
             self._state[self._team[self._me]] = TeamState.IDLE if self._node.first else TeamState.THROUGH
             self._word[self._me] = Task.NOTHING
             if self._start_next() or self._busy():
@@ -192,6 +224,26 @@ class Baton:
                 return True
         self._node.ring()
         return False
+
+    def _goes_on(self, window: Window) -> bool:
+        """Whether, now that nobody else moves the horizon, the team has something to do after all."""
+        self._move(window)
+        return window.before_horizon(self._team[self._me])
+
+    def _await(self, active: Sequence[VcpuRow]) -> set[int]:
+        """The teams of these vCPUs, which run or are away from now on, or wait to be started."""
+        team, state, starter = self._team, self._state, self._table.starter
+        found: set[int] = set()
+        for row in active:
+            process = self._process_of[row]
+            if team[process] not in found:
+                found.add(team[process])
+                state[team[process]], starter[team[process]] = TeamState.WAITING, process
+                if self._elsewhere(process):
+                    state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
+        if self._window is not None and active:
+            self._window.begin(active)
+        return found
 
     def _elsewhere(self, process: int) -> bool:
         return self._many and self._homes[process] != self._homes[HYPERVISOR]
@@ -207,14 +259,7 @@ class Baton:
             if self._table.topology[0] != self._topology():
                 self._form_teams()
             team, state, starter = self._team, self._state, self._table.starter
-            waiting: set[int] = set()
-            for row in active:
-                process = self._process_of[row]
-                if team[process] not in waiting:
-                    waiting.add(team[process])
-                    state[team[process]], starter[team[process]] = TeamState.WAITING, process
-                    if self._elsewhere(process):
-                        state[team[process]], self._word[process] = TeamState.AWAY, Task.RUN
+            waiting = self._await(active)
             self._look[0] = len(waiting) < self._processors
             self._word[self._me] = 0
             mine = team[self._me]

@@ -6,7 +6,7 @@ the baton to the process that has it.  In one process all vCPUs are its own and 
 so the trace, is the same.  Who is the last to be through ends the round for all (`hypervisor.rounds`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from time import perf_counter
 
@@ -66,15 +66,24 @@ class Runner:
 
     def _run_team(self) -> bool:
         """Run what the team has to run in this round, or until the baton is another's.  True where it is through."""
+        queues, seat = self._team_queues(), self._seat
+        while self._run_to(seat.bound(), queues):
+            if self._hv.host.stop[0] or not seat.onward(
+                    lambda: min((queue.least_due() for queue in queues), default=NEVER)):
+                return True
+        return False
+
+    def _run_to(self, bound: int, queues: Sequence[RunQueue]) -> bool:
+        """Run what is due before `bound` and the horizon.  False where the baton is another's now."""
         hv, mine = self._hv, self._mine
         sched, due, process, stop = hv.sched, hv.vcpus.due, hv.vcpus.process, hv.host.stop
         horizon = hv.host.horizon
-        for queue in self._team_queues():
+        for queue in queues:
             row = queue.smallest()
-            if row is None or due[row] >= horizon[0]:
+            if row is None or due[row] >= bound or due[row] >= horizon[0]:
                 continue
             sched.use(queue)
-            while row is not None and due[row] < horizon[0]:
+            while row is not None and due[row] < bound and due[row] < horizon[0]:
                 vcpu = mine.get(row)
                 if vcpu is None:
                     self._seat.give(process[row])
@@ -151,6 +160,7 @@ class Runner:
                 self._seat.hand_round(HYPERVISOR)
                 return
             host.request[0] = 0
+            hv.rounds.arrive(None if hv.clock.virtual else self._now())
             hv.sched.current = _HOST_ROW
             self._serve()
         hv.sched.current = _HOST_ROW

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import ClassVar, Protocol
 
-from abi.types import VcpuRow
+from abi.types import NEVER, VcpuRow
 from state.table import Table
 
 HYPERVISOR = 0
@@ -49,7 +49,7 @@ class BatonTable(Table):
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "word": "I", "asleep": "I", "pid": "I", "team": "I", "state": "B", "starter": "I", "topology": "I", "look": "I",
-        "given": "Q",
+        "given": "Q", "reached": "Q",
         "node": "H", "lane": "I", "made": "I", "port": "I", "bell": "I", "told": "Q"}
     word: "memoryview[int]"
     """A `Task`."""
@@ -68,6 +68,8 @@ class BatonTable(Table):
     """In row 0: there are processors enough to look for a baton, and not to sleep at once."""
     given: "memoryview[int]"
     """How often the process gave the baton to another."""
+    reached: "memoryview[int]"
+    """Of a team that runs: the time before which it does nothing any more (`domains.window`)."""
     node: "memoryview[int]"
     """The node that the process is on; of row 0 the one that the table is on."""
     lane: "memoryview[int]"
@@ -90,6 +92,12 @@ class Seat(Protocol):
 
     def give(self, process: int) -> None:
         """Hand the team's baton to another of its processes."""
+
+    def bound(self) -> int:
+        """The time, if it is before the horizon, up to which the team is to run before it calls `onward`."""
+
+    def onward(self, first: Callable[[], int]) -> bool:
+        """The team has nothing to do before `first()`.  Whether that is before the horizon, which may move on."""
 
     def leave(self) -> bool:
         """The team is through with the round.  True where all are: this process ends it."""
@@ -116,6 +124,12 @@ class OnlySeat:
 
     def give(self, process: int) -> None:
         raise AssertionError(f"there is no process {process}")
+
+    def bound(self) -> int:
+        return NEVER
+
+    def onward(self, first: Callable[[], int]) -> bool:
+        return False
 
     def leave(self) -> bool:
         return True

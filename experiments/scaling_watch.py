@@ -9,9 +9,9 @@ from toolstack.jobs import RunOverError
 from toolstack.outside import Running
 
 _MARK = re.compile(r"\(d([0-9]+)\) BENCH (?:(start) [\w-]+|stop [\w-]+ ops=([0-9]+))")
-_PERIOD = 0.2
-"""Seconds between two looks at how far domains have come; a look takes some 0.1 ms of the run's time."""
-_LOOKS = 200
+_PERIOD = 1.0
+"""Seconds between two looks at how far domains have come.  All stand still for a look: some of them wait for 10 ms."""
+_LOOKS = 40
 
 
 class Watch:

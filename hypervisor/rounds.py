@@ -53,8 +53,7 @@ class Rounds:
     def end(self, now: int | None = None) -> None:
         """All groups are at the horizon, or have not begun: do what is due.  `now` is the host's time, as in `next`."""
         host, groups = self._host, self._groups
-        now = max(self._vcpus.local_time[_HOST_ROW], self._reached() if now is None else now)
-        self._vcpus.local_time[_HOST_ROW] = now
+        now = self.arrive(now)
         if host.round[0] and groups.next_event() > now and not groups.wished():
             host.round[0] += 1  # of most rounds that is all; a quarter of a millisecond is saved, in which nobody runs
             return
@@ -66,6 +65,12 @@ class Rounds:
         if changed or self._alone() != host.alone[0] or not host.round[0]:
             self.look_round()
         host.round[0] += 1
+
+    def arrive(self, now: int | None = None) -> int:
+        """Domain 0's time is what all groups have reached; `now` is the host's time, as in `next`."""
+        now = max(self._vcpus.local_time[_HOST_ROW], self._reached() if now is None else now)
+        self._vcpus.local_time[_HOST_ROW] = now
+        return now
 
     def next(self, now: int | None = None) -> bool:
         """Begin a round; `now` is the host's time where that counts.  False where every vCPU waits for ever."""
@@ -79,6 +84,16 @@ class Rounds:
         else:
             self._host.horizon[0] = max(min(first, event), now) + HOST_WINDOW
         return True
+
+    def most(self, floor: int) -> int:
+        """How far the round that is under way may go, where all groups have reached `floor`; in virtual time.
+
+        That may be less than it goes already.  Where the round has to end, it is 0.
+        """
+        host = self._host
+        if host.stop[0] or host.request[0] or host.alone[0] or self._groups.wished():
+            return 0
+        return min(self._groups.next_event(), floor + LATENCY, host.mark[0])
 
     def later(self, row: VcpuRow | None) -> int:
         """When something takes effect that the running vCPU at `row` does to other groups; none runs before the start.

@@ -16,6 +16,7 @@ from domains.node import AskTable, Node
 from domains.runner import vcpus_of
 from domains.seat import HYPERVISOR, BatonTable
 from domains.teams import GroupRows
+from domains.window import Window
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.place import PlaceTable
 from toolstack.actor_io import ActorIo, Output
@@ -98,8 +99,10 @@ class Member:
                              lambda: bool(hv.host.outcome[0]))
             if me != HYPERVISOR:  # who owns the memory has to create the domains first
                 join_node(hv, self.node)
+        window = None if plan.nodes > 1 or not hv.clock.virtual else Window(
+            table, hv.host, hv.vcpus, hv.rounds.most, plan.pcpus)
         self.baton = Baton(table, me, file, lambda: self.retired or bool(hv.host.outcome[0]), hv.vcpus.process,
-                           groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node)
+                           groups.processes, lambda: hv.host.topology[0], plan.pcpus, self.node, window)
         self.batons = table
 
     def _seat_domains(self) -> None:
