@@ -8,6 +8,7 @@ In a page of Markdown, from top to bottom:
 - `<!-- exit status: N -->` before a console block: its commands end so, instead of with 0
 - `<!-- order: of each domain -->` before a console block: lines of different domains may come in another order
 - `<!-- not run: WHY -->` before a console block: it is only shown
+- `<!-- needs: FILE -->` before a console block: without that file a page is read up to there, but not in CI
 
 Commands run in a copy of the repository.  Times, amounts of work and digests are volatile: they may differ.
 `python tests/docs/refresh.py` writes what is printed now into all pages.
@@ -27,7 +28,7 @@ ELSEWHERE = frozenset((".git", ".venv", "build", ".hypothesis", ".mypy_cache", "
                        ".import_linter_cache"))
 ANY = "..."
 _FENCE = re.compile(r"```(\w*)\s*")
-_NOTE = re.compile(r"<!-- (file|exit status|order|not run): (.*) -->")
+_NOTE = re.compile(r"<!-- (file|exit status|order|not run|needs): (.*) -->")
 _VOLATILE = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "#"),
     (re.compile(r"\b[0-9]{1,3}(,[0-9]{3})+\b"), "#"),
@@ -48,6 +49,12 @@ class Command:
     status: int = 0
     mixed: bool = False
     """Only the order of each domain's own lines counts."""
+    needs: str | None = None
+    """A file that other people made, by its path or its place in the repository."""
+
+    def missing(self) -> bool:
+        """Whether there is no such file."""
+        return self.needs is not None and not (ROOT / self.needs).exists()
 
     def found_in(self, printed: list[str]) -> list[int] | None:
         """Where each shown line is in what was printed, -1 for `...`; None where it is not all there."""
@@ -115,7 +122,8 @@ def _commands(block: Block) -> list[Command]:
     for number, line in enumerate(block.lines, block.at):
         if line.startswith("$ "):
             status = int(block.notes.get("exit status", "0"))
-            found.append(Command(line[2:], number + 1, status=status, mixed="order" in block.notes))
+            found.append(Command(line[2:], number + 1, status=status, mixed="order" in block.notes,
+                                 needs=block.notes.get("needs")))
         elif not found:
             raise ValueError(f"line {number + 1}: output before the first command")
         else:
@@ -129,6 +137,9 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(ROOT, folder, ignore=_left_out, dirs_exist_ok=True)
+        if (linux := ROOT / "build" / "linux").exists():  # what others built is not got again
+            (folder / "build").mkdir()
+            (folder / "build" / "linux").symlink_to(linux)
         programs = Path(sys.executable).parent
         # With Python's caches, or every command would compile all that it imports anew.
         kept = {name: value for name, value in os.environ.items()

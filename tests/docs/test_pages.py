@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,6 +24,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         if isinstance(step, Text):
             reader.write(step)
             continue
+        if step.missing() and os.environ.get("CI") != "true":
+            pytest.skip(f"`{step.text}` needs {step.needs}, and the rest of {page.name} as well")
         status, printed = reader.run(step)
         assert status == step.status, "\n".join([step.text, *printed])
         if step.shown and step.found_in(printed) is None:
