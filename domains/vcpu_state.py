@@ -10,12 +10,13 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped, unused-ignore]
 
-from abi.types import VcpuRow
+from abi.types import Domid, VcpuRow
 from domains.engine_state import EngineState
 from domains.native import BlockMeter
 from domains.pv_start import initialise
 from domains.pv_turns import Turns, TurnsState
 from domains.pv_vcpu import PvVcpu
+from domains.pvh_turns import PvhTurns, PvhTurnsState
 from domains.pvh_vcpu import PvhVcpu
 from domains.vcpu import Vcpu, VcpuState
 from hypervisor.hypervisor import Hypervisor
@@ -33,8 +34,10 @@ def save_vcpus(vcpus: Iterable[Vcpu]) -> bytes:
     processors: list[Any] = []
     for vcpu in members:
         if isinstance(vcpu, PvhVcpu):
-            processors.append(vcpu.save_processor())
-        elif isinstance(vcpu, PvVcpu) and vcpu is members[0]:  # one engine is all of theirs
+            if vcpu is members[0]:  # one engine is all of theirs
+                processors.append(vcpu.turns.save())
+            processors.append(vcpu.save_apart())
+        elif isinstance(vcpu, PvVcpu) and vcpu is members[0]:
             assert not any(isinstance(member, PvVcpu) and member.writes.active for member in members)
             processors.append(vcpu.turns.save())
     return bytes(msgpack.packb((processors, [(vcpu.vcpu, *vcpu.save()) for vcpu in members])))
@@ -62,11 +65,15 @@ def restore_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, sa
 
 
 def _restore_pvh(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
-    vcpus: dict[VcpuRow, Vcpu] = {}
-    for row, (engine, absent, apic) in zip(rows, processors, strict=True):
-        vcpus[row] = vcpu = PvhVcpu(hv, row, meter)
-        vcpu.resume(EngineState(*engine), absent, VlapicState(*apic))
-    return vcpus
+    state, *apart = processors
+    turns = PvhTurns(hv, Domid(hv.vcpus.domid[rows[0]]))
+    vcpus = {row: PvhVcpu(hv, row, meter, turns) for row in rows}
+    current, engines, boot, last = state
+    turns.current.resume(
+        PvhTurnsState(current, [EngineState(*engine) for engine in engines], EngineState(*boot), last))
+    for vcpu, (absent, apic) in zip(vcpus.values(), apart, strict=True):
+        vcpu.restore_apart(absent, VlapicState(*apic))
+    return dict(vcpus)
 
 
 def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
@@ -77,5 +84,5 @@ def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, proc
     for vcpu in vcpus.values():
         vcpu.install_exits()
     turns.restore(TurnsState(EngineState(*state[0]), *state[1:]))
-    hv.initialise_vcpu = initialise
+    hv.initialise_vcpu[turns.current.domid] = initialise
     return dict(vcpus)
