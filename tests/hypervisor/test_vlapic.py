@@ -18,6 +18,12 @@ DIVIDE_BY_1 = 0xB
 class Alone:
     """No other processors."""
 
+    def init(self, vcpu_id: int) -> None:
+        pass
+
+    def start_up(self, vcpu_id: int, page: int) -> None:
+        pass
+
 
 class Machine:
     """An APIC, a clock that the test moves, and a vCPU that has its interrupts shut."""
