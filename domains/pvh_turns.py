@@ -36,6 +36,8 @@ class PvhTurnsState(NamedTuple):
     """The one that the domain booted with, before it did anything."""
     last: int
     """`ApicBus.last`."""
+    tsc: int
+    """The latest time stamp that one of them has read."""
 
 
 class PvhTurns:
@@ -52,6 +54,7 @@ class PvhTurns:
         self.bus = ApicBus(self)
         self._boot = EngineState(b"", 0, 0, b"")
         self._states: dict[VcpuRow, EngineState] = {}
+        self._tsc = 0
 
     def join(self, vcpu: "PvhVcpu") -> bool:
         """One more vCPU, in the order of their numbers.  True for the first one, whose engine it is."""
@@ -104,6 +107,15 @@ class PvhTurns:
         """By a port, which the vCPU in the engine wrote to."""
         self.current.shut_down(reason)
 
+    def tsc(self) -> int:
+        """The time stamp counter of the vCPU that is in the engine, where there are several.
+
+        The time of one may be a quantum behind another's; but a guest that compares what both have read, as Linux does
+        before it trusts the counter, must not see it go back.
+        """
+        self._tsc = value = max(self._tsc, self.current.tsc())
+        return value
+
     # -- a vCPU's beginning and end
 
     def initialise(self, call: Call, row: VcpuRow, arg: int) -> None:
@@ -148,7 +160,7 @@ class PvhTurns:
     def save(self) -> PvhTurnsState:
         """All processors, between two slices."""
         processors = [vcpu.save_engine() if vcpu is self.current else self._states[vcpu.vcpu] for vcpu in self.members]
-        return PvhTurnsState(self.current.number, processors, self._boot, self.bus.last)
+        return PvhTurnsState(self.current.number, processors, self._boot, self.bus.last, self._tsc)
 
     def restore(self, state: PvhTurnsState) -> None:
         """Go on with processors that were saved, in an engine that is in guest mode.
@@ -163,7 +175,7 @@ class PvhTurns:
         if sizes != {engine.q.nbytes}:
             raise ValueError("expected the state of a processor")
         self.booted()
-        self._boot, self.bus.last = state.boot, state.last
+        self._boot, self.bus.last, self._tsc = state.boot, state.last, state.tsc
         self.take(self.members[state.current])
         for vcpu, processor in zip(self.members, state.processors, strict=True):
             if vcpu is not self.current:

@@ -68,9 +68,9 @@ def _restore_pvh(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, pro
     state, *apart = processors
     turns = PvhTurns(hv, Domid(hv.vcpus.domid[rows[0]]))
     vcpus = {row: PvhVcpu(hv, row, meter, turns) for row in rows}
-    current, engines, boot, last = state
+    current, engines, boot, *rest = state
     turns.current.resume(
-        PvhTurnsState(current, [EngineState(*engine) for engine in engines], EngineState(*boot), last))
+        PvhTurnsState(current, [EngineState(*engine) for engine in engines], EngineState(*boot), *rest))
     for vcpu, (absent, apic) in zip(vcpus.values(), apart, strict=True):
         vcpu.restore_apart(absent, VlapicState(*apic))
     return dict(vcpus)
