@@ -257,7 +257,7 @@ def test_a_mistake_is_one_line_that_says_where_and_what(tmp_path: Path, text: st
 
 
 def test_several_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = ONE + "    memory: x\n    vcpus: 2\nsede: 1\nexpect:\n  writer: {exit: no}\n"
+    text = ONE + "    memory: x\n    vcpus: 0\nsede: 1\nexpect:\n  writer: {exit: no}\n"
     assert [line.split(":")[1] for line in mistakes(tmp_path, text)] == ["4", "5", "6", "8"]
 
 

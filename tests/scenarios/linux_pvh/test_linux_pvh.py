@@ -27,6 +27,13 @@ def test_user_space_runs(everything):
     assert said(everything.report) == expected(everything.vcpus)
 
 
+def test_its_processors_come_up_and_agree_on_the_time(everything):
+    """Linux starts further ones by INIT and start-up messages, in real mode."""
+    log = "\n".join(everything.report.domains["linux"].console)
+    assert f"smp: Brought up 1 node, {everything.vcpus} CPU" in log
+    assert "TSC unstable" not in log
+
+
 def test_it_ends_through_its_acpi_tables(everything):
     console = everything.report.domains["linux"].console
     assert any("ACPI: PM: Preparing to enter system sleep state S5" in line for line in console)

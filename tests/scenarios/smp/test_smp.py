@@ -1,7 +1,7 @@
 """Domains with several processors, of the kind that boots as PVH."""
 
 import pytest
-from going_on import check, facts, run
+from going_on import facts, run
 from moving import Nodes, wander
 
 from guests.build import build_from
@@ -32,10 +32,6 @@ def test_another_run_is_the_same_and_so_is_one_without_the_native_front(plan, mo
 @pytest.mark.ray
 def test_actors_have_it_too(plan, ray_started):
     assert facts(run(plan, "ray")) == facts(run(plan))
-
-
-def test_taken_out_of_its_run_at_any_moment_it_goes_on_as_if_nothing_had_been(plan, tmp_path):
-    check(plan, tmp_path, 12)
 
 
 def test_it_moves_from_node_to_node_and_does_not_notice(configs):
@@ -72,7 +68,7 @@ def test_a_report_says_which_of_them_it_was(host, request):
                         memory="16MiB")
     host.run(timeout=30)
     assert (guest.exit, host.failures) == ("reboot", [])
-    assert guest.console == ["initialise: 0", "told: 1234"][:len(guest.console)]
+    assert guest.console == ["initialise: 0"]
     line, = [line for line in host.hypervisor_log if "triple fault" in line]
     assert "begun by #UD at vCPU 1, rip 0x" in line
 
