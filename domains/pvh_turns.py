@@ -12,8 +12,11 @@ from abi.types import Domid, VcpuId, VcpuRow
 from domains import envlayout as env
 from domains.engine import Engine
 from domains.engine_state import EngineState, put_processor, restore_engine, save_engine
+from domains.fast_calls import FastCalls
 from domains.fast_path import FastPath
 from domains.hvm_context import SIZE, load_context
+from domains.port_hooks import PortHooks
+from domains.ports import Ports
 from domains.pvh_start import WordsCopy, set_real_mode_state
 from domains.segments import CR0_PE, CR0_PG
 from hypervisor.apic_bus import ApicBus
@@ -64,6 +67,13 @@ class PvhTurns:
         self.engine, self.front, self.current = vcpu.engine, vcpu.front, vcpu
         self._hv.initialise_vcpu[self._domid] = self.initialise
         return True
+
+    def add_hooks(self, first: "PvhVcpu") -> None:
+        """Those of the engine, for whichever vCPU is in it."""
+        console = self._hv.console_lines
+        ports = Ports(lambda data: console.write(self._domid, data), self.shut_down)
+        self._hooks = (PortHooks(first.engine, first.walker, self._hv.arena, ports, self.throw, self.park, self.failed),
+                       FastCalls(first.engine, self.throw))
 
     def booted(self) -> None:
         """The engine has the processor's boot state, in which the others are, too."""

@@ -14,19 +14,17 @@ from domains import envlayout as env
 from domains.delivery import IF
 from domains.engine_state import EngineState, save_engine
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RSI
-from domains.fast_calls import FastCalls
 from domains.fast_path import FastPath
 from domains.msr import MsrFault
 from domains.native import BlockMeter
-from domains.port_hooks import PortHooks
-from domains.ports import Ports
 from domains.pvh_exceptions import PvhExceptions
+from domains.pvh_exits import exits_of
 from domains.pvh_instructions import PvhInstructions
 from domains.pvh_start import set_boot_state
 from domains.pvh_turns import PvhTurns, PvhTurnsState
 from domains.segments import HF_CPL, HF_CS64, HF_INHIBIT_IRQ
 from domains.vcpu import Vcpu
-from domains.vmcb import EXIT_BASE, Exit
+from domains.vmcb import Exit
 from grants.interfaces import P2mType
 from hypervisor.vlapic import Vlapic, VlapicState
 
@@ -34,12 +32,9 @@ if TYPE_CHECKING:
     from domains.pvh import StartState
     from hypervisor.hypervisor import Hypervisor
 
-_PLAIN = HF_CS64 | HF_INHIBIT_IRQ
 _EPERM = -Errno.EPERM & (1 << 64) - 1
 _LOW32 = 0xFFFFFFFF
-_VMCALL = b"\x0f\x01\xc1"
 _ARGUMENTS64, _ARGUMENTS32 = (RDI, RSI, RDX, R10, R8, R9), (env.RBX, env.RCX, RDX, RSI, RDI)
-_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
 VECTOR = CallbackVia.VECTOR
 """HVM_PARAM_CALLBACK_IRQ of this type: upcalls come as an interrupt vector."""
 _PAUSE, _CONTINUED = 1_000, 100_000
@@ -70,7 +65,7 @@ class PvhVcpu(Vcpu):
         self.instructions = PvhInstructions(self, self.exceptions.throw, self._fill_hypercall_page)
         self._advance = self.instructions.advance
         if first:
-            self._add_hooks()
+            turns.add_hooks(self)
         self._dispatch = hv.dispatcher.dispatch
         self._u8, self._info = hv.arena.u8, hv.vcpus.info
         self._via, self._vector = hv.domains.callback_via_type, hv.domains.callback_vector
@@ -79,30 +74,10 @@ class PvhVcpu(Vcpu):
         self._restarted = False
         self._pause_cycles, self._continued_cycles = self._cycles(_PAUSE), self._cycles(_CONTINUED)
 
-    def _add_hooks(self) -> None:
-        """Those of a domain's engine, for whichever vCPU is in it."""
-        hv, turns, engine = self.hv, self.turns, self.engine
-        ports = Ports(lambda data: hv.console_lines.write(self.domid, data), turns.shut_down)
-        self._hooks = (
-            PortHooks(engine, self.walker, hv.arena, ports, turns.throw, turns.park, turns.failed),
-            FastCalls(engine, turns.throw))
-
     def install_exits(self) -> None:
         """After the engine has entered guest mode: what each intercept does."""
-        exceptions, instructions = self.exceptions, self.instructions
-        self.exits |= {EXIT_BASE + code: handler for code, handler in {
-            Exit.VMMCALL: self.vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr,
-            Exit.READ_CR8: instructions.cr8, Exit.WRITE_CR8: instructions.cr8,
-            Exit.CPUID: instructions.cpuid, Exit.MSR: instructions.msr, Exit.RDTSC: instructions.rdtsc,
-            Exit.RDTSCP: instructions.rdtscp, Exit.WBINVD: instructions.nothing, Exit.INVD: instructions.nothing,
-            Exit.NPF: exceptions.nested_page_fault, Exit.SHUTDOWN: exceptions.shutdown,
-            Exit.RDPMC: exceptions.general_protection, Exit.TASK_SWITCH: exceptions.general_protection,
-        }.items()}
-        for code in (Exit.RSM, Exit.INVLPGA, Exit.VMRUN, Exit.VMLOAD, Exit.VMSAVE, Exit.STGI, Exit.CLGI, Exit.SKINIT,
-                     Exit.MONITOR, Exit.MWAIT, Exit.ICEBP):
-            self.exits[EXIT_BASE + code] = exceptions.undefined
-        for vector in range(32):
-            self.exits[EXIT_BASE + Exit.EXCEPTION + vector] = exceptions.handler(vector)
+        self.exits |= exits_of(self.exceptions, self.instructions, {
+            Exit.VMMCALL: self.vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr})
 
     def start(self, state: "StartState") -> None:
         """Enter guest mode in the state that the PVH boot protocol defines: 32-bit protected mode, paging off.
