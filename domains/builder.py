@@ -13,8 +13,7 @@ from domains.pv_start import start_first
 from domains.pv_turns import Turns
 from domains.pv_vcpu import PvVcpu
 from domains.pvh import Module, PvhImage, Region, build_pvh
-from domains.pvh_turns import PvhTurns
-from domains.pvh_vcpu import PvhVcpu
+from domains.pvh_vcpus import make_pvh_vcpus
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.pvh_layout import ACPI_TABLES
@@ -70,8 +69,7 @@ def make_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter,
         start_first(pv_vcpus[0], built.start)
         vcpus.update(zip(rows, pv_vcpus, strict=True))
     else:
-        pvh_turns = PvhTurns(hv, Domid(hv.vcpus.domid[rows[0]]))
-        pvh_vcpus = [PvhVcpu(hv, row, meter, pvh_turns) for row in rows]
+        pvh_vcpus = make_pvh_vcpus(hv, rows, meter)
         pvh_vcpus[0].start(built.start)
         vcpus.update(zip(rows, pvh_vcpus, strict=True))
     elf = built.elf

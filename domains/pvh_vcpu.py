@@ -114,15 +114,10 @@ class PvhVcpu(Vcpu):
         self.exceptions.null_mmio.restore(absent)
         self.apic.restore(apic)
 
-    # -- turns
-
-    def run_slice(self) -> None:
-        if self.turns.current is not self:
-            self.turns.take(self)
-        super().run_slice()
+    # -- for who is one of several
 
     def on_exit(self, number: int) -> None:
-        """An intercept while it is in the engine, one of several."""
+        """An intercept while it is in the engine."""
         self._on_exit(None, number, None)
 
     def keep_pending(self, pending: "memoryview[int]") -> None:
@@ -133,11 +128,6 @@ class PvhVcpu(Vcpu):
     def apart(self) -> None:
         """It is in the engine no more, nor is its front's word its own."""
         self.keep_pending(memoryview(bytearray(8)).cast("Q"))
-
-    def p2m_changed(self, gfn: int) -> None:
-        for vcpu in self.turns.members:
-            vcpu.forget_frames(gfn)
-        self.turns.current.stale = True
 
     # -- hypercalls
 

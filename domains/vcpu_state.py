@@ -10,14 +10,15 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped, unused-ignore]
 
-from abi.types import Domid, VcpuRow
+from abi.types import VcpuRow
 from domains.engine_state import EngineState
 from domains.native import BlockMeter
 from domains.pv_start import initialise
 from domains.pv_turns import Turns, TurnsState
 from domains.pv_vcpu import PvVcpu
-from domains.pvh_turns import PvhTurns, PvhTurnsState
+from domains.pvh_turns import PvhTurnsState
 from domains.pvh_vcpu import PvhVcpu
+from domains.pvh_vcpus import make_pvh_vcpus
 from domains.vcpu import Vcpu, VcpuState
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import GuestKind
@@ -66,14 +67,13 @@ def restore_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, sa
 
 def _restore_pvh(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
     state, *apart = processors
-    turns = PvhTurns(hv, Domid(hv.vcpus.domid[rows[0]]))
-    vcpus = {row: PvhVcpu(hv, row, meter, turns) for row in rows}
+    vcpus = make_pvh_vcpus(hv, rows, meter)
     current, engines, boot, *rest = state
-    turns.current.resume(
+    vcpus[0].resume(
         PvhTurnsState(current, [EngineState(*engine) for engine in engines], EngineState(*boot), *rest))
-    for vcpu, (absent, apic) in zip(vcpus.values(), apart, strict=True):
+    for vcpu, (absent, apic) in zip(vcpus, apart, strict=True):
         vcpu.restore_apart(absent, VlapicState(*apic))
-    return dict(vcpus)
+    return dict(zip(rows, vcpus, strict=True))
 
 
 def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
