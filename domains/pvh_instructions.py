@@ -31,10 +31,10 @@ class PvhInstructions:
                  fill_hypercall_page: Callable[[int], None]) -> None:
         engine, code = vcpu.engine, vcpu.code
         self._q, self._d, self._code, self._length = engine.q, engine.d, code, code.length
-        self._tsc = tsc = vcpu.turns.tsc if vcpu.turns.several else vcpu.tsc
+        self._tsc = vcpu.tsc
         self._throw = throw
         self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=True))
-        self._msrs = Msrs(engine, tsc, XEN_HYPERCALL_MSR, fill_hypercall_page, vcpu.apic)
+        self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page, vcpu.apic)
         self._apic = vcpu.apic
         self._now, self._after = vcpu.now, vcpu.after_call
 

@@ -117,13 +117,13 @@ class PvhTurns:
         """By a port, which the vCPU in the engine wrote to."""
         self.current.shut_down(reason)
 
-    def tsc(self) -> int:
-        """The time stamp counter of the vCPU that is in the engine, where there are several.
+    def not_back(self, tsc: int) -> int:
+        """What a vCPU reads of the time stamp counter that stands at `tsc` for it.
 
         The time of one may be a quantum behind another's; but a guest that compares what both have read, as Linux does
         before it trusts the counter, must not see it go back.
         """
-        self._tsc = value = max(self._tsc, self.current.tsc())
+        self._tsc = value = max(self._tsc, tsc)
         return value
 
     # -- a vCPU's beginning and end

@@ -8,9 +8,22 @@ from domains.pvh_turns import PvhTurns
 from domains.pvh_vcpu import PvhVcpu
 from hypervisor.hypervisor import Hypervisor
 
+_TSC = 500
+"""Nanoseconds of virtual time that reading the time stamp counter takes: Linux does nothing else for 20 ms, with each
+pair of processors, to see that the counter does not go back."""
+
 
 class OneOfSeveral(PvhVcpu):
     """A vCPU of several."""
+
+    def __init__(self, hv: Hypervisor, row: VcpuRow, meter: BlockMeter, turns: PvhTurns) -> None:
+        super().__init__(hv, row, meter, turns)
+        self._tsc_cycles = self._cycles(_TSC)
+
+    def tsc(self) -> int:
+        if self._virtual:
+            self._budget[0] -= self._tsc_cycles
+        return self.turns.not_back(super().tsc())
 
     def run_slice(self) -> None:
         self.turns.take(self)
