@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from abi.errno import Errno, XenError
 from abi.sched import ShutdownReason
-from abi.types import Domid, VcpuId, VcpuRow
+from abi.types import Domid, VcpuRow
 from domains import envlayout as env
 from domains.engine import Engine
 from domains.engine_state import EngineState, put_processor, restore_engine, save_engine
@@ -133,11 +133,12 @@ class PvhTurns:
         data = call.memory.read(arg, SIZE)
         if self._hv.vcpus.initialised[row]:
             raise XenError(Errno.EEXIST)
+        vcpu = self.members[self._hv.vcpus.vcpu_id[row]]
         words = WordsCopy(self._boot.words)
         load_context(words, data)
         if words.q[env.CR0] & CR0_PG and not words.q[env.CR0] & CR0_PE:  # the processor would refuse to enter it
-            raise GuestCrash(self._domid, VcpuId(self._hv.vcpus.vcpu_id[row]), "CR0 has PG without PE")
-        self._begin(row, words)
+            raise GuestCrash(self._domid, vcpu.number, "CR0 has PG without PE")
+        self._begin(vcpu, words)
 
     def wake(self, vcpu_id: int) -> None:
         """See `apic_bus.Processors`."""
@@ -153,17 +154,18 @@ class PvhTurns:
 
     def start_up(self, vcpu_id: int, page: int) -> None:
         """See `apic_bus.Processors`.  It goes to all that were never initialised, too, as in Xen."""
-        row, vcpus = self.members[vcpu_id].vcpu, self._hv.vcpus
-        if not vcpus.initialised[row]:
+        vcpu, vcpus = self.members[vcpu_id], self._hv.vcpus
+        if not vcpus.initialised[vcpu.vcpu]:
             words = WordsCopy(self._boot.words)
             set_real_mode_state(words, page)
-            self._begin(row, words)
-            vcpus.initialised[row] = 1
-            self._hv.sched.up(row)
+            self._begin(vcpu, words)
+            vcpus.initialised[vcpu.vcpu] = 1
+            self._hv.sched.up(vcpu.vcpu)
 
-    def _begin(self, row: VcpuRow, words: WordsCopy) -> None:
-        assert row != self.current.vcpu, "a vCPU that is in the engine has begun"
-        self._states[row] = self._boot._replace(words=bytes(words.data))
+    def _begin(self, vcpu: "PvhVcpu", words: WordsCopy) -> None:
+        assert vcpu is not self.current, "a vCPU that is in the engine has begun"
+        self._states[vcpu.vcpu] = self._boot._replace(words=bytes(words.data))
+        vcpu.begin_anew()
 
     # -- to go on elsewhere
 

@@ -129,6 +129,10 @@ class PvhVcpu(Vcpu):
         """It is in the engine no more, nor is its front's word its own."""
         self.keep_pending(memoryview(bytearray(8)).cast("Q"))
 
+    def begin_anew(self) -> None:
+        """It has another processor state now: nothing that it was in the middle of counts."""
+        self.exceptions.null_mmio.restore((0, 0))
+
     # -- hypercalls
 
     def vmmcall(self) -> None:

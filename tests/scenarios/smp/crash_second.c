@@ -24,7 +24,7 @@ int main(void) {
     struct vcpu_hvm_context context = {.mode = VCPU_HVM_MODE_32B};
     context.cpu_regs.x86_32 = (struct vcpu_hvm_x86_32){
         .eip = (uint32_t)(uintptr_t)entry32, .esp = (uint32_t)(uintptr_t)(stack + 64), .ebx = 0x1234, .eflags = 2,
-        .cr0 = 1, .cs_limit = 0xFFFFF, .ds_limit = 0xFFFFF, .ss_limit = 0xFFFFF, .es_limit = 0xFFFFF, .tr_limit = 0x67,
+        .cr0 = (uint32_t)arg_number("cr0", 1), .cs_limit = 0xFFFFF, .ds_limit = 0xFFFFF, .ss_limit = 0xFFFFF, .es_limit = 0xFFFFF, .tr_limit = 0x67,
         .cs_ar = 0xC9B, .ds_ar = 0xC93, .ss_ar = 0xC93, .es_ar = 0xC93, .tr_ar = 0x8B};
     printf("initialise: %ld\n", hypercall_vcpu_op(VCPUOP_initialise, 1, &context));
     hypercall_vcpu_op(VCPUOP_up, 1, 0);

@@ -73,6 +73,15 @@ def test_a_report_says_which_of_them_it_was(host, request):
     assert "begun by #UD at vCPU 1, rip 0x" in line
 
 
+def test_a_state_that_no_processor_takes_is_the_domains_end(host, request):
+    host.configure(expect={"guest": {"exit": "crash"}})
+    host.domain(build_from(request.path.parent / "crash_second.c"), name="guest", vcpus=2, cmdline="cr0=0x80000000",
+                memory="16MiB")
+    host.run(timeout=30)
+    assert host.failures == []
+    assert [line for line in host.hypervisor_log if "d1v1: CR0 has PG without PE" in line]
+
+
 def test_others_share_pages_with_one_that_has_several(host):
     """Whose vCPUs beside the first have never begun."""
     writer = host.domain("writer", vcpus=3, cmdline="peer=${reader.domid}", memory="16MiB")
