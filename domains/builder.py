@@ -13,7 +13,7 @@ from domains.pv_start import start_first
 from domains.pv_turns import Turns
 from domains.pv_vcpu import PvVcpu
 from domains.pvh import Module, PvhImage, Region, build_pvh
-from domains.pvh_vcpu import PvhVcpu
+from domains.pvh_vcpus import make_pvh_vcpus
 from domains.vcpu import Vcpu
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.pvh_layout import ACPI_TABLES
@@ -69,9 +69,9 @@ def make_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter,
         start_first(pv_vcpus[0], built.start)
         vcpus.update(zip(rows, pv_vcpus, strict=True))
     else:
-        for row in rows:
-            vcpus[row] = vcpu = PvhVcpu(hv, row, meter)
-            vcpu.start(built.start)
+        pvh_vcpus = make_pvh_vcpus(hv, rows, meter)
+        pvh_vcpus[0].start(built.start)
+        vcpus.update(zip(rows, pvh_vcpus, strict=True))
     elf = built.elf
     for each in vcpus.values():
         each.symbol = lambda address: elf.symbol_at(address) or ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from abi import cpuid as abi
 from abi.types import VcpuRow
+from hypervisor.apic import apic_id
 from hypervisor.hypervisor import Hypervisor
 
 VENDOR = b"AuthenticAMD"
@@ -39,6 +40,8 @@ PV_HIDDEN_LEAF7_EBX = 1 << 7 | 1 << 20
 PV_HIDDEN_EXT1_EDX = PV_HIDDEN_EDX | 1 << 26
 """And pages of 1 GiB."""
 
+TOPOLOGY_LEAF = 0xB
+
 Registers = tuple[int, int, int, int]
 """EAX, EBX, ECX, EDX."""
 
@@ -54,13 +57,15 @@ class XenLeaves:
     domid: int
     vcpu_id: int
     hvm: bool
+    several: bool = False
+    """The domain has more than one vCPU."""
 
 
 def xen_leaves(hv: Hypervisor, row: VcpuRow, *, hvm: bool) -> XenLeaves:
     """The leaves for the vCPU at `row`."""
     mul, shift = hv.clock.scale
     return XenLeaves(hv.version.number, hv.clock.frequency // 1000, mul, shift, hv.vcpus.domid[row],
-                     hv.vcpus.vcpu_id[row], hvm)
+                     hv.vcpus.vcpu_id[row], hvm, hv.domains.vcpu_count[hv.vcpus.domid[row]] > 1)
 
 
 class Cpuid:
@@ -75,12 +80,16 @@ class Cpuid:
             return self._hypervisor(leaf - 0x40000000, subleaf)
         if leaf & 0x80000000:
             return self._extended(leaf)
-        if leaf > 7:  # beyond the last basic leaf AMD answers with zeros
+        last = TOPOLOGY_LEAF if self._xen.hvm and self._xen.several else 7
+        if leaf > last:  # beyond the last basic leaf AMD answers with zeros
             return (0, 0, 0, 0)
         if leaf == 0:
-            return (7, *_vendor())
+            return (last, *_vendor())
+        number = apic_id(self._xen.vcpu_id) if self._xen.hvm else self._xen.vcpu_id
+        if leaf == TOPOLOGY_LEAF:  # as Xen: the APIC's id, and no levels, so every processor is a package of its own
+            return (0, 0, subleaf & 0xFF, number)
         if leaf == 1:
-            ebx = self._xen.vcpu_id << 24 | 1 << 16 | 8 << 8  # APIC id, one logical CPU, CLFLUSH of 64 bytes
+            ebx = number << 24 | 1 << 16 | 8 << 8  # APIC id, one logical CPU, CLFLUSH of 64 bytes
             if self._xen.hvm:
                 return (SIGNATURE, ebx, LEAF1_ECX | X2APIC_ECX, LEAF1_EDX | APIC_EDX)
             return (SIGNATURE, ebx, LEAF1_ECX, LEAF1_EDX & ~PV_HIDDEN_EDX)

@@ -25,11 +25,16 @@ def save_engine(engine: Engine, private: int = 0) -> EngineState:
 
 def restore_engine(engine: Engine, state: EngineState) -> None:
     """Put a saved processor into an engine that is in guest mode.  Raises ValueError where it does not fit."""
+    put_processor(engine, state)
+    engine.flush_tlb()
+    engine.forget_code()
+
+
+def put_processor(engine: Engine, state: EngineState) -> None:
+    """The same of an engine whose code is up to date; the translations have to be flushed before it runs."""
     words = engine.q.cast("B")
     if len(state.words) != len(words) or len(state.private) > PRIVATE_END - PRIVATE:
         raise ValueError("expected the state of a processor")
     words[:] = state.words
     engine.interrupt_request[0], engine.int_vector[0] = state.interrupt_request, state.int_vector
     engine.low[PRIVATE:PRIVATE + len(state.private)] = state.private
-    engine.flush_tlb()
-    engine.forget_code()

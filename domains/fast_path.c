@@ -270,6 +270,8 @@ static int halt(void *uc, struct fast_path *f) {
     u64 timer = f->singleshot[row], watchdog = f->watchdog[f->domid];
     if (f->poll_deadline[row] < timer)
         timer = f->poll_deadline[row];
+    if (f->apic_timer[row] < timer)
+        timer = f->apic_timer[row];
     if (watchdog && watchdog < timer)
         timer = watchdog;
     f->due[row] = timer > time ? timer : time;

@@ -36,7 +36,7 @@ _TRACE_SIZE = 1 << 16
 NAMES: tuple[str, ...] = (
     "enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory",
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
-    "singleshot", "poll_deadline", "poll_port", "info", "hypercalls", "events_sent", "events_received",
+    "singleshot", "poll_deadline", "apic_timer", "poll_port", "info", "hypercalls", "events_sent", "events_received",
     "own_vector", "kind", "width", "shared_info", "vcpu_base", "vcpu_count", "via", "vector", "watchdog",
     "leader", "home", "loosened", "alone", "horizon",
     "directory", "max_gfn", "channel_state", "consumer", "notify_vcpu", "remote_dom", "remote_port", "abi",
@@ -125,8 +125,8 @@ class FastPath:
             "frame_flags": frames.flags, "refs": frames.refs, "trace": self._trace,
         }
         for source, names in (
-                (vcpus, "runstate paused local_time due time_running time_blocked singleshot poll_deadline poll_port "
-                        "info hypercalls events_sent events_received"),
+                (vcpus, "runstate paused local_time due time_running time_blocked singleshot poll_deadline apic_timer "
+                        "poll_port info hypercalls events_sent events_received"),
                 (domains, "kind width shared_info vcpu_base vcpu_count"),
                 (grants, "nr_entries maptrack_limit maptrack_head maptrack_tail mapped unmapped")):
             columns |= {name: getattr(source, name) for name in names.split()}
@@ -151,6 +151,10 @@ class FastPath:
             setattr(self._fields, name, _address(column))
         for name, number in numbers.items():
             setattr(self._fields, name, number)
+
+    def select(self, row: int, vcpu_id: int) -> None:
+        """This vCPU of the domain is the one in the engine."""
+        self._set({}, {"row": row, "vcpu_id": vcpu_id})
 
     def enable(self, on: bool) -> None:
         """Go on, or leave every exit to Python; before `fill` that is so in any case."""

@@ -41,6 +41,7 @@ struct fast_path {
     FIELD(u64 *, time_blocked);
     FIELD(u64 *, singleshot);
     FIELD(u64 *, poll_deadline);
+    FIELD(u64 *, apic_timer);
     FIELD(int32_t *, poll_port);
     FIELD(u64 *, info);
     FIELD(u64 *, hypercalls);

@@ -20,7 +20,7 @@ MSR_SYSCFG, MSR_HWCR, MSR_NB_CFG, MSR_DE_CFG = 0xC0010010, 0xC0010015, 0xC001001
 MSR_LS_CFG, MSR_IC_CFG, MSR_DC_CFG, MSR_BU_CFG2 = 0xC0011020, 0xC0011021, 0xC0011022, 0xC001102A
 MSR_AMD_PSTATE_CUR_LIMIT, MSR_OSVW_LENGTH, MSR_OSVW_STATUS = 0xC0010061, 0xC0010140, 0xC0010141
 _NO_APIC = APIC_BASE_ADDRESS | APIC_BASE_BSP
-_X2APIC = _NO_APIC | APIC_BASE_EXTD | APIC_BASE_EN
+_X2APIC = APIC_BASE_ADDRESS | APIC_BASE_EXTD | APIC_BASE_EN
 """An APIC is in x2APIC mode from the start, as firmware may leave it, and stays there."""
 HWCR_TSC_FREQ_SEL = 1 << 24
 """The TSC counts at the frequency of the first performance state; Linux calls its absence a bug of the firmware."""
@@ -46,7 +46,9 @@ class Msrs:
     def __init__(self, engine: Engine, tsc: Callable[[], int], hypercall_msr: int,
                  fill_hypercall_page: Callable[[int], None], apic: Vlapic | None = None) -> None:
         self._q, self._tsc, self._flush = engine.q, tsc, engine.flush_tlb
-        self._apic, self._apic_base = apic, _NO_APIC if apic is None else _X2APIC
+        self._apic, self._apic_base = apic, _NO_APIC
+        if apic is not None:
+            self._apic_base = _X2APIC | (0 if apic.vcpu_id else APIC_BASE_BSP)
         self._hypercall_msr, self._fill = hypercall_msr, fill_hypercall_page
 
     def read(self, index: int) -> int:

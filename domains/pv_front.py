@@ -66,9 +66,5 @@ class PvFront(FastPath):
             "rflags": UC_X86_REG_RFLAGS, "trap_cycles": vcpu.hv.clock.cycles(TRAP),
         })
 
-    def select(self, row: int, vcpu_id: int) -> None:
-        """This vCPU of the domain is the one in the engine."""
-        self._set({}, {"row": row, "vcpu_id": vcpu_id})
-
     def arm_upcall(self) -> bool:
         return False  # the frame of a PV upcall is made in Python

@@ -77,7 +77,7 @@ def start_first(vcpu: PvVcpu, state: "PvStartState") -> None:
     else:
         table.kernel_ss[row] = data = x86_32.FLAT_KERNEL_SS
         _set_selectors(vcpu, x86_32.FLAT_KERNEL_CS, data, (data, data, data, data))
-    hv.initialise_vcpu = initialise
+    hv.initialise_vcpu[vcpu.domid] = initialise
     hv.send_nmi = partial(send_nmi, table, hv.sched)
 
 
@@ -93,8 +93,7 @@ def _set_selectors(vcpu: PvVcpu, cs: int, ss: int, data: Sequence[int]) -> None:
 
 def initialise(call: Call, row: VcpuRow, arg: int) -> None:
     """VCPUOP_initialise of a PV guest: see `hypervisor.vcpu_op.Host.initialise_vcpu` (arch_set_info_guest)."""
-    if not isinstance(call, PvVcpu):
-        raise XenError(Errno.ENOSYS)
+    assert isinstance(call, PvVcpu)
     data = call.memory.read(arg, VCPU_GUEST_CONTEXT.at(call.width).size)
     if call.hv.vcpus.initialised[row]:
         raise XenError(Errno.EEXIST)

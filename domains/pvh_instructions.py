@@ -30,7 +30,8 @@ class PvhInstructions:
     def __init__(self, vcpu: "PvhVcpu", throw: Callable[[int, int | None], None],
                  fill_hypercall_page: Callable[[int], None]) -> None:
         engine, code = vcpu.engine, vcpu.code
-        self._q, self._d, self._tsc, self._code, self._length = engine.q, engine.d, vcpu.tsc, code, code.length
+        self._q, self._d, self._code, self._length = engine.q, engine.d, code, code.length
+        self._tsc = vcpu.tsc
         self._throw = throw
         self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=True))
         self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page, vcpu.apic)

@@ -11,22 +11,20 @@ from abi.sched import ShutdownReason
 from abi.types import Gfn, VcpuRow
 from domains import delivery, hypercall_page
 from domains import envlayout as env
-from domains.cpuid import ENGINE_FEATURES
 from domains.delivery import IF
-from domains.engine_state import EngineState, restore_engine, save_engine
+from domains.engine_state import EngineState, save_engine
 from domains.envlayout import EFLAGS, HFLAGS, R8, R9, R10, RAX, RDI, RDX, RSI
-from domains.fast_calls import FastCalls
 from domains.fast_path import FastPath
 from domains.msr import MsrFault
 from domains.native import BlockMeter
-from domains.port_hooks import PortHooks
-from domains.ports import Ports
 from domains.pvh_exceptions import PvhExceptions
+from domains.pvh_exits import exits_of
 from domains.pvh_instructions import PvhInstructions
-from domains.segments import HF_CPL, HF_CS64, HF_INHIBIT_IRQ, flat, update_hflags
-from domains.segments import write as write_segment
+from domains.pvh_start import set_boot_state
+from domains.pvh_turns import PvhTurns, PvhTurnsState
+from domains.segments import HF_CPL, HF_CS64, HF_INHIBIT_IRQ
 from domains.vcpu import Vcpu
-from domains.vmcb import EXIT_BASE, Exit
+from domains.vmcb import Exit
 from grants.interfaces import P2mType
 from hypervisor.vlapic import Vlapic, VlapicState
 
@@ -34,12 +32,9 @@ if TYPE_CHECKING:
     from domains.pvh import StartState
     from hypervisor.hypervisor import Hypervisor
 
-_PLAIN = HF_CS64 | HF_INHIBIT_IRQ
 _EPERM = -Errno.EPERM & (1 << 64) - 1
 _LOW32 = 0xFFFFFFFF
-_VMCALL = b"\x0f\x01\xc1"
 _ARGUMENTS64, _ARGUMENTS32 = (RDI, RSI, RDX, R10, R8, R9), (env.RBX, env.RCX, RDX, RSI, RDI)
-_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
 VECTOR = CallbackVia.VECTOR
 """HVM_PARAM_CALLBACK_IRQ of this type: upcalls come as an interrupt vector."""
 _PAUSE, _CONTINUED = 1_000, 100_000
@@ -54,20 +49,23 @@ _WRITABLE = frozenset((P2mType.RAM_RW, P2mType.RAM_LOGDIRTY))
 class PvhVcpu(Vcpu):
     """One vCPU of a PVH domain, with its upcall as an interrupt vector (HVM_PARAM_CALLBACK_IRQ)."""
 
-    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter) -> None:
-        super().__init__(hv, row, meter, None if meter.fast_path is None else FastPath(meter.fast_path))
-        engine = self.engine
-        self._apic_pending = memoryview(bytearray(8)).cast("Q") if self.front is None else self.front.apic
-        self.apic = Vlapic(self._vcpu_id, self._apic_pending, self.now,
-                           lambda deadline: hv.sched.set_apic_timer(row, deadline))
-        hv.local_apic[self.domid] = self.apic.timer_fired
+    def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, turns: PvhTurns) -> None:
+        front = turns.front
+        if turns.engine is None and meter.fast_path is not None:
+            front = FastPath(meter.fast_path)
+        self.turns = turns
+        super().__init__(hv, row, meter, front, turns.engine, turns.on_exit if turns.several else None)
+        engine, self.number = self.engine, self._vcpu_id
+        first = turns.join(self)
+        self._apic_pending = memoryview(bytearray(8)).cast("Q") if front is None or not first else front.apic
+        self.apic = Vlapic(self.number, self._apic_pending, self.now,
+                           lambda deadline: hv.sched.set_apic_timer(row, deadline), turns.bus)
+        hv.local_apic[row] = self.apic.timer_fired
         self.exceptions = PvhExceptions(self, self._cycles)
         self.instructions = PvhInstructions(self, self.exceptions.throw, self._fill_hypercall_page)
         self._advance = self.instructions.advance
-        self.ports = Ports(lambda data: hv.console_lines.write(self.domid, data), self._shut_down)
-        self.port_hooks = PortHooks(engine, self.walker, hv.arena, self.ports, self.exceptions.throw, self.park,
-                                    self.failed)
-        self.fast_calls = FastCalls(engine, self.exceptions.throw)
+        if first:
+            turns.add_hooks(self)
         self._dispatch = hv.dispatcher.dispatch
         self._u8, self._info = hv.arena.u8, hv.vcpus.info
         self._via, self._vector = hv.domains.callback_via_type, hv.domains.callback_vector
@@ -76,61 +74,64 @@ class PvhVcpu(Vcpu):
         self._restarted = False
         self._pause_cycles, self._continued_cycles = self._cycles(_PAUSE), self._cycles(_CONTINUED)
 
-    def _install_exits(self) -> None:
-        exceptions, instructions = self.exceptions, self.instructions
-        self.exits |= {EXIT_BASE + code: handler for code, handler in {
-            Exit.VMMCALL: self.vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr,
-            Exit.READ_CR8: instructions.cr8, Exit.WRITE_CR8: instructions.cr8,
-            Exit.CPUID: instructions.cpuid, Exit.MSR: instructions.msr, Exit.RDTSC: instructions.rdtsc,
-            Exit.RDTSCP: instructions.rdtscp, Exit.WBINVD: instructions.nothing, Exit.INVD: instructions.nothing,
-            Exit.NPF: exceptions.nested_page_fault, Exit.SHUTDOWN: exceptions.shutdown,
-            Exit.RDPMC: exceptions.general_protection, Exit.TASK_SWITCH: exceptions.general_protection,
-        }.items()}
-        for code in (Exit.RSM, Exit.INVLPGA, Exit.VMRUN, Exit.VMLOAD, Exit.VMSAVE, Exit.STGI, Exit.CLGI, Exit.SKINIT,
-                     Exit.MONITOR, Exit.MWAIT, Exit.ICEBP):
-            self.exits[EXIT_BASE + code] = exceptions.undefined
-        for vector in range(32):
-            self.exits[EXIT_BASE + Exit.EXCEPTION + vector] = exceptions.handler(vector)
+    def install_exits(self) -> None:
+        """After the engine has entered guest mode: what each intercept does."""
+        self.exits |= exits_of(self.exceptions, self.instructions, {
+            Exit.VMMCALL: self.vmmcall, Exit.HLT: self._hlt, Exit.PAUSE: self._pause, Exit.VINTR: self._vintr})
 
     def start(self, state: "StartState") -> None:
-        """Enter guest mode in the state that the PVH boot protocol defines: 32-bit protected mode, paging off."""
-        engine = self.engine
+        """Enter guest mode in the state that the PVH boot protocol defines: 32-bit protected mode, paging off.
+
+        For the first of the domain's vCPUs, when all are there.
+        """
         self._enter()
-        q, d = engine.q, engine.d
-        for word, value in ENGINE_FEATURES.items():
-            q[env.FEATURES + word] = value
-        for register in range(16):
-            q[register] = 0
-        q[env.RBX], q[env.RIP] = state.ebx, state.eip
-        q[env.CR0], q[env.CR2], q[env.CR3], q[env.CR4], q[env.EFER] = 0x11, 0, 0, 0, 0
-        for index in (env.ES, env.DS, env.SS, env.FS, env.GS):
-            write_segment(engine, index, flat(0, 0xC93))
-        write_segment(engine, env.CS, flat(0, 0xC9B))
-        write_segment(engine, env.TR, flat(0, 0x08B)._replace(limit=0x67))
-        for index in (env.LDT, env.GDT, env.IDT):
-            write_segment(engine, index, flat(0, 0)._replace(limit=0))
-        q[env.KERNEL_GS_BASE] = q[env.STAR] = q[env.LSTAR] = q[env.CSTAR] = q[env.SFMASK] = q[env.TSC_AUX] = 0
-        engine.set_rflags(2)
-        d[env.HFLAGS] &= ~HF_INHIBIT_IRQ
-        update_hflags(engine)
+        set_boot_state(self.engine)
+        self.turns.booted()
+        self.q[env.RBX], self.q[env.RIP] = state.ebx, state.eip
 
     def _enter(self) -> None:
         self.engine.enter(self.hv.memory.root(self.domid))
-        self._install_exits()
+        for vcpu in self.turns.members:
+            vcpu.install_exits()
         self.start_front()
 
-    def save_processor(self) -> tuple[EngineState, tuple[int, int], VlapicState]:
-        """The processor between two slices, how it stands with absent memory, and its APIC."""
+    def save_engine(self) -> EngineState:
+        """The processor between two slices, while it is in the engine."""
         assert not self._restarted
-        absent = self.exceptions.null_mmio.save()
-        return save_engine(self.engine, absent[0]), absent, self.apic.save()
+        return save_engine(self.engine, self.exceptions.null_mmio.save()[0])
 
-    def resume(self, processor: EngineState, absent: tuple[int, int], apic: VlapicState) -> None:
-        """Enter guest mode in a state that was saved.  Raises ValueError where it is none."""
+    def save_apart(self) -> tuple[tuple[int, int], VlapicState]:
+        """What is not in the engine: how it stands with absent memory, and its APIC."""
+        return self.exceptions.null_mmio.save(), self.apic.save()
+
+    def resume(self, processors: PvhTurnsState) -> None:
+        """As `start`, with processors that were saved.  Raises ValueError where they are none."""
         self._enter()
-        restore_engine(self.engine, processor)
+        self.turns.restore(processors)
+
+    def restore_apart(self, absent: tuple[int, int], apic: VlapicState) -> None:
+        """The other half of `save_apart`."""
         self.exceptions.null_mmio.restore(absent)
         self.apic.restore(apic)
+
+    # -- for who is one of several
+
+    def on_exit(self, number: int) -> None:
+        """An intercept while it is in the engine."""
+        self._on_exit(None, number, None)
+
+    def keep_pending(self, pending: "memoryview[int]") -> None:
+        """What waits in the APIC is to be told in `pending[0]`."""
+        self.apic.keep_pending(pending)
+        self._apic_pending = pending
+
+    def apart(self) -> None:
+        """It is in the engine no more, nor is its front's word its own."""
+        self.keep_pending(memoryview(bytearray(8)).cast("Q"))
+
+    def begin_anew(self) -> None:
+        """It has another processor state now: nothing that it was in the middle of counts."""
+        self.exceptions.null_mmio.restore((0, 0))
 
     # -- hypercalls
 
@@ -253,7 +254,7 @@ class PvhVcpu(Vcpu):
         self.hv.sched.yield_(self.vcpu)
         self.after_call()
 
-    def _shut_down(self, reason: ShutdownReason) -> None:
+    def shut_down(self, reason: ShutdownReason) -> None:
         """By a port: the engine is in the middle of a block, of which nothing counts any more."""
         self.now()
         self._sched.shutdown(self.domid, reason)

@@ -4,10 +4,9 @@ QEMU keeps, beside each segment's base and limit, the descriptor's high word as 
 in `hflags`.  Whoever writes segments directly has to keep that summary right.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from domains import envlayout as env
-from domains.engine import Engine
 
 HF_CPL, HF_INHIBIT_IRQ = 3, 1 << 3
 HF_CS32, HF_SS32, HF_ADDSEG, HF_PE = 1 << 4, 1 << 5, 1 << 6, 1 << 7
@@ -18,6 +17,15 @@ EFER_LMA, EFER_NXE = 1 << 10, 1 << 11
 CR0_PE, CR0_PG, CR0_WP = 1 << 0, 1 << 31, 1 << 16
 CR4_PSE, CR4_PAE, CR4_OSFXSR, CR4_SMAP = 1 << 4, 1 << 5, 1 << 9, 1 << 21
 FLAGS_L, FLAGS_B, FLAGS_P, FLAGS_G = 1 << 21, 1 << 22, 1 << 15, 1 << 23
+
+
+class Words(Protocol):
+    """A processor's state, see `envlayout`: that of an engine, or a copy."""
+
+    @property
+    def q(self) -> "memoryview[int]": ...
+    @property
+    def d(self) -> "memoryview[int]": ...
 
 
 class Segment(NamedTuple):
@@ -49,20 +57,20 @@ def from_descriptor(selector: int, descriptor: int) -> Segment:
     return Segment(selector, base, limit, high & 0x00F0FF00)
 
 
-def read(engine: Engine, index: int) -> Segment:
+def read(engine: Words, index: int) -> Segment:
     """Segment register `index` (env.ES .. env.IDT)."""
     at = env.SEGMENTS + 3 * index
     last = engine.q[at + 2]
     return Segment(engine.q[at] & 0xFFFF, engine.q[at + 1], last & 0xFFFFFFFF, last >> 32)
 
 
-def write(engine: Engine, index: int, segment: Segment) -> None:
+def write(engine: Words, index: int, segment: Segment) -> None:
     """Set segment register `index`; call `update_hflags` when all are set."""
     at, q = env.SEGMENTS + 3 * index, engine.q
     q[at], q[at + 1], q[at + 2] = segment.selector, segment.base, segment.limit | segment.flags << 32
 
 
-def update_hflags(engine: Engine) -> None:
+def update_hflags(engine: Words) -> None:
     """Derive the engine's mode summary from CR0, CR4, EFER and the segments, as QEMU's own loads would."""
     q = engine.q
     cr0, cr4, efer = q[env.CR0], q[env.CR4], q[env.EFER]

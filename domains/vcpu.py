@@ -66,13 +66,14 @@ class Vcpu:
     """
 
     def __init__(self, hv: "Hypervisor", row: VcpuRow, meter: BlockMeter, front: FastPath | None = None,
-                 engine: Engine | None = None) -> None:
+                 engine: Engine | None = None,
+                 on_exit: Callable[[object, int, object], None] | None = None) -> None:
         self.hv, self.vcpu = hv, row
         self.domid = Domid(hv.vcpus.domid[row])
         self.width = hv.domains.width[self.domid]
         self.front = front
         """Sees all exits first, if there is one."""
-        self.engine = Engine(hv.arena.u8, meter, self._on_exit, self.front) if engine is None else engine
+        self.engine = Engine(hv.arena.u8, meter, on_exit or self._on_exit, self.front) if engine is None else engine
         self.q, self.d = self.engine.q, self.engine.d
         self._frames: dict[int, int] = {}
         self._writable_frames: dict[int, int] = {}
@@ -315,10 +316,11 @@ class Vcpu:
     # -- the end, and reports
 
     def where(self) -> str:
-        """`rip 0x1034b8 (main+0x18)`, for reports."""
+        """`rip 0x1034b8 (main+0x18)`, for reports; of several vCPUs, which."""
         rip = self.q[env.RIP]
         symbol = self.symbol(rip)
-        return f"rip {rip:#x}" + (f" ({symbol})" if symbol else "")
+        which = f"vCPU {self._vcpu_id}, " if self.hv.domains.vcpu_count[self.domid] > 1 else ""
+        return f"{which}rip {rip:#x}" + (f" ({symbol})" if symbol else "")
 
     def crash(self, reason: str) -> None:
         """Crash the domain, with a report of where it stood, and stop running."""

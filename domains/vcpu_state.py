@@ -16,7 +16,9 @@ from domains.native import BlockMeter
 from domains.pv_start import initialise
 from domains.pv_turns import Turns, TurnsState
 from domains.pv_vcpu import PvVcpu
+from domains.pvh_turns import PvhTurnsState
 from domains.pvh_vcpu import PvhVcpu
+from domains.pvh_vcpus import make_pvh_vcpus
 from domains.vcpu import Vcpu, VcpuState
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.tables import GuestKind
@@ -33,8 +35,10 @@ def save_vcpus(vcpus: Iterable[Vcpu]) -> bytes:
     processors: list[Any] = []
     for vcpu in members:
         if isinstance(vcpu, PvhVcpu):
-            processors.append(vcpu.save_processor())
-        elif isinstance(vcpu, PvVcpu) and vcpu is members[0]:  # one engine is all of theirs
+            if vcpu is members[0]:  # one engine is all of theirs
+                processors.append(vcpu.turns.save())
+            processors.append(vcpu.save_apart())
+        elif isinstance(vcpu, PvVcpu) and vcpu is members[0]:
             assert not any(isinstance(member, PvVcpu) and member.writes.active for member in members)
             processors.append(vcpu.turns.save())
     return bytes(msgpack.packb((processors, [(vcpu.vcpu, *vcpu.save()) for vcpu in members])))
@@ -62,11 +66,14 @@ def restore_vcpus(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, sa
 
 
 def _restore_pvh(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
-    vcpus: dict[VcpuRow, Vcpu] = {}
-    for row, (engine, absent, apic) in zip(rows, processors, strict=True):
-        vcpus[row] = vcpu = PvhVcpu(hv, row, meter)
-        vcpu.resume(EngineState(*engine), absent, VlapicState(*apic))
-    return vcpus
+    state, *apart = processors
+    vcpus = make_pvh_vcpus(hv, rows, meter)
+    current, engines, boot, *rest = state
+    vcpus[0].resume(
+        PvhTurnsState(current, [EngineState(*engine) for engine in engines], EngineState(*boot), *rest))
+    for vcpu, (absent, apic) in zip(vcpus, apart, strict=True):
+        vcpu.restore_apart(absent, VlapicState(*apic))
+    return dict(zip(rows, vcpus, strict=True))
 
 
 def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, processors: Any) -> dict[VcpuRow, Vcpu]:
@@ -77,5 +84,5 @@ def _restore_pv(hv: Hypervisor, rows: Sequence[VcpuRow], meter: BlockMeter, proc
     for vcpu in vcpus.values():
         vcpu.install_exits()
     turns.restore(TurnsState(EngineState(*state[0]), *state[1:]))
-    hv.initialise_vcpu = initialise
+    hv.initialise_vcpu[turns.current.domid] = initialise
     return dict(vcpus)

@@ -62,7 +62,7 @@ class Shorthand(IntEnum):
 
 SVR_ENABLED = 1 << 8
 LVT_MASKED, LVT_PERIODIC = 1 << 16, 1 << 17
-ICR_LOGICAL = 1 << 11
+ICR_LOGICAL, ICR_ASSERT, ICR_LEVEL = 1 << 11, 1 << 14, 1 << 15
 ESR_SEND_ILLEGAL_VECTOR, ESR_RECEIVE_ILLEGAL_VECTOR = 1 << 5, 1 << 6
 FIRST_LEGAL_VECTOR = 16
 BROADCAST = 0xFFFFFFFF
@@ -71,3 +71,9 @@ BROADCAST = 0xFFFFFFFF
 def apic_id(vcpu_id: int) -> int:
     """Xen gives vCPUs even numbers."""
     return 2 * vcpu_id
+
+
+def logical_id(vcpu_id: int) -> int:
+    """Of the processor, in x2APIC mode: its cluster of sixteen << 16, and its bit there."""
+    number = apic_id(vcpu_id)
+    return number >> 4 << 16 | 1 << (number & 15)

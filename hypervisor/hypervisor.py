@@ -104,15 +104,16 @@ class Hypervisor:
         self.sched.shut_down = ends.shut_down
         self.sched.watchdog_fired = lambda domid: self.log(domid, "Watchdog timer fired")
         self.sched.time_to_type = self.poll_console
-        self.sched.apic_timer = lambda domid, now: self.local_apic[domid](now)
+        self.sched.apic_timer = lambda row, now: self.local_apic[row](now)
         self.events.consumers |= {CONSOLE: self._console_event, STORE: self._store_event}
         self.local_flush: dict[Domid, Callable[[int], None]] = {}
         """By domain that runs in this process: forget the translations of a page, or of all (p2m.EVERY_PAGE)."""
-        self.local_apic: dict[Domid, Callable[[int], bool]] = {}
-        """By domain that runs in this process and has an APIC: `Vlapic.timer_fired`."""
-        self.initialise_vcpu: Callable[[Call, VcpuRow, int], None] | None = None
+        self.local_apic: dict[VcpuRow, Callable[[int], bool]] = {}
+        """By vCPU that runs in this process and has an APIC: `Vlapic.timer_fired`."""
+        self.initialise_vcpu: dict[Domid, Callable[[Call, VcpuRow, int], None]] = {}
+        """By domain that runs in this process: see `hypervisor.vcpu_op`."""
         self.send_nmi: Callable[[VcpuRow], None] | None = None
-        """These two are set by an engine whose guests can have them: see `hypervisor.vcpu_op`."""
+        """Set by an engine whose guests can have it: see `hypervisor.vcpu_op`."""
         self.keepers: dict[str, Keeper] = {}
         """Who else keeps something in this process: see `hypervisor.local_state`."""
 

@@ -61,7 +61,7 @@ class Scheduler:
         """Told first where it is a watchdog that shuts the domain down."""
         self.time_to_type: Callable[[Domid], None] = lambda domid: None
         """Told when what `set_typing` set has come."""
-        self.apic_timer: Callable[[Domid, int], bool] = lambda domid, now: False
+        self.apic_timer: Callable[[VcpuRow, int], bool] = lambda row, now: False
         """Told when what `set_apic_timer` set has come.  Whether the vCPU has something to wake up for."""
         self._due, self._local_time, self._runstate = vcpus.due, vcpus.local_time, vcpus.runstate
         self._paused, self._poll_port, self._poll_deadline = vcpus.paused, vcpus.poll_port, vcpus.poll_deadline
@@ -244,6 +244,14 @@ class Scheduler:
             self._paused[row] |= DOWN
             self._hold(row)
 
+    def reset(self, row: VcpuRow) -> None:
+        """Down, and whatever it waited for is forgotten: Xen's vcpu_reset."""
+        self.down(row)
+        if self._runstate[row] == _BLOCKED:
+            self._change(row, _OFFLINE, max(self._local_time[row], self._now()))
+        self._poll_port[row] = 0
+        self._poll_deadline[row] = NEVER
+
     def is_up(self, row: VcpuRow) -> bool:
         """Whether it is not down: it may be paused or blocked all the same."""
         return not self._paused[row] & DOWN
@@ -331,7 +339,7 @@ class Scheduler:
 
     def set_apic_timer(self, row: VcpuRow, deadline: int) -> None:
         """The timer of a vCPU's local APIC fires at `deadline`; NEVER stops it."""
-        self.watchdogs.set_apic(Domid(self.vcpus.domid[row]), deadline)
+        self.vcpus.apic_timer[row] = deadline
         self._retime(row)
 
     def expire(self, row: VcpuRow, now: int) -> int:
@@ -347,7 +355,7 @@ class Scheduler:
             self.timer_event(row)
         if fired & TYPING:
             self.time_to_type(Domid(self.vcpus.domid[row]))
-        if fired & APIC and self.apic_timer(Domid(self.vcpus.domid[row]), now) and self._runstate[row] == _BLOCKED:
+        if fired & APIC and self.apic_timer(row, now) and self._runstate[row] == _BLOCKED:
             self._unblock(row, now)
         return fired
 

@@ -83,7 +83,7 @@ class VcpuTable(Table):
         "domid": "H", "vcpu_id": "H", "process": "H", "runstate": "Q", "initialised": "B", "paused": "B",
         "due": "Q", "local_time": "Q",
         "state_entry_time": "Q", "time_running": "Q", "time_runnable": "Q", "time_blocked": "Q", "time_offline": "Q",
-        "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q",
+        "singleshot": "Q", "periodic_next": "Q", "periodic_period": "Q", "poll_deadline": "Q", "apic_timer": "Q",
         "poll_port": "i", "info": "Q", "info_registered": "B",
         "time_area": "Q", "runstate_area": "Q", "runstate_width": "B",
         "wish": "H", "hypercalls": "Q", "events_sent": "Q", "events_received": "Q", "work": "Q",
@@ -110,6 +110,8 @@ class VcpuTable(Table):
     periodic_period: "memoryview[int]"
     """Nanoseconds, 0 where stopped."""
     poll_deadline: "memoryview[int]"
+    apic_timer: "memoryview[int]"
+    """When the timer of the local APIC fires, or NEVER."""
     poll_port: "memoryview[int]"
     """As Xen's `poll_evtchn`: 0 not polling, > 0 that one port, -1 several."""
     info: "memoryview[int]"

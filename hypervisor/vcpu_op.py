@@ -3,11 +3,11 @@
 Errors and the order of the checks are those of Xen 4.17 (do_vcpu_op, and compat_vcpu_op for 32-bit callers).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from abi.errno import Errno, XenError
-from abi.types import NEVER, VcpuRow
+from abi.types import NEVER, Domid, VcpuRow
 from abi.vcpu import (
     VCPU_REGISTER_VCPU_INFO,
     VCPU_RUNSTATE_INFO,
@@ -38,10 +38,10 @@ class Host(vcpu_areas.Host, vcpu_info.Host, Protocol):
     def unimplemented(self) -> Unimplemented: ...
 
     @property
-    def initialise_vcpu(self) -> Callable[[Call, VcpuRow, int], None] | None:
-        """Reads the context at a guest address and gives it to the vCPU.
+    def initialise_vcpu(self) -> Mapping[Domid, Callable[[Call, VcpuRow, int], None]]:
+        """By domain: reads the context at a guest address and gives it to the vCPU.
 
-        Raises XenError: EFAULT; then EEXIST where the vCPU has one; EINVAL.  None where such guests cannot have it yet.
+        Raises XenError: EFAULT; then EEXIST where the vCPU has one; EINVAL.  Who is not here has no engine.
         """
 
     @property
@@ -64,9 +64,10 @@ def vcpu_op(hv: Host, call: Call, cmd: int, vcpu_id: int, arg: int) -> int:
 def _initialise(hv: Host, call: Call, row: VcpuRow, arg: int) -> int:
     if not hv.vcpus.info[row]:
         raise XenError(Errno.EINVAL)
-    if hv.initialise_vcpu is None:
+    initialise = hv.initialise_vcpu.get(call.domid)
+    if initialise is None:
         return not_implemented(hv, call, "vcpu_op", VcpuOp.initialise.name)
-    hv.initialise_vcpu(call, row, arg)
+    initialise(call, row, arg)
     hv.vcpus.initialised[row] = 1
     return 0
 

@@ -1,5 +1,5 @@
-"""The timers of a vCPU: single-shot, periodic, the end of a poll; and its domain's: watchdogs, what is typed, and
-the local APIC's.
+"""The timers of a vCPU: single-shot, periodic, the end of a poll, its local APIC's; and its domain's: watchdogs, and
+what is typed.
 
 As in Xen, the periodic timer ticks only while the vCPU is scheduled: a blocked vCPU is not woken by it, and finds one
 tick, not many, when it runs again.  A guest that wants to be woken sets the single-shot timer before it blocks.
@@ -19,11 +19,12 @@ class VcpuTimers:
     def __init__(self, vcpus: VcpuTable, watchdogs: WatchdogTable) -> None:
         self._singleshot, self._poll = vcpus.singleshot, vcpus.poll_deadline
         self._next, self._period = vcpus.periodic_next, vcpus.periodic_period
-        self._domid, self._watchdogs, self._watchdog = vcpus.domid, watchdogs, watchdogs.earliest
+        self._apic, self._domid = vcpus.apic_timer, vcpus.domid
+        self._watchdogs, self._watchdog = watchdogs, watchdogs.earliest
 
     def reset(self, row: int) -> None:
         """Stop them all."""
-        self._singleshot[row] = self._poll[row] = self._next[row] = NEVER
+        self._singleshot[row] = self._poll[row] = self._next[row] = self._apic[row] = NEVER
         self._period[row] = 0
 
     def set_periodic(self, row: int, period: int, now: int) -> None:
@@ -37,6 +38,9 @@ class VcpuTimers:
         other = self._next[row]
         if other < first:
             first = other
+        other = self._apic[row]
+        if other < first:
+            first = other
         watchdog = self._watchdog[self._domid[row]]
         return watchdog if watchdog and watchdog < first else first
 
@@ -44,6 +48,9 @@ class VcpuTimers:
         """When the first timer fires that may wake a blocked vCPU."""
         first = self._singleshot[row]
         other = self._poll[row]
+        if other < first:
+            first = other
+        other = self._apic[row]
         if other < first:
             first = other
         watchdog = self._watchdog[self._domid[row]]
@@ -61,8 +68,11 @@ class VcpuTimers:
         if not waiting and self._next[row] <= now:
             self._next[row] = now + self._period[row]
             fired |= PERIODIC
+        if self._apic[row] <= now:
+            self._apic[row] = NEVER
+            fired |= APIC
         domid = Domid(self._domid[row])
         if 0 < self._watchdog[domid] <= now:
-            bites, types, ticks = self._watchdogs.expire(domid, now)
-            fired |= WATCHDOG * bites | TYPING * types | APIC * ticks
+            bites, types = self._watchdogs.expire(domid, now)
+            fired |= WATCHDOG * bites | TYPING * types
         return fired

@@ -1,6 +1,6 @@
 """The local APIC of a vCPU, in x2APIC mode from the start (x86/hvm/vlapic.c): all of it is MSRs, and there is no page.
 
-It has no other processor to talk to, and no IO-APIC: interrupts come from itself (the ICR, SELF_IPI) and from its
+There is no IO-APIC: interrupts come from itself and from the domain's other processors (the ICR, SELF_IPI) and from its
 timer, are all edge-triggered, and wait in IRR until the vCPU takes them.  Priorities are the processor's: a vector is
 delivered when its upper four bits are more than those of the task priority and of all that is in service.
 """
@@ -22,7 +22,9 @@ from hypervisor.apic import (
     DeliveryMode,
     Shorthand,
     apic_id,
+    logical_id,
 )
+from hypervisor.apic_bus import ApicBus
 
 BUS_CYCLE = 10
 """Nanoseconds: the timer counts at 100 MHz, divided by what the guest sets (Xen's APIC_BUS_CYCLE_NS)."""
@@ -71,12 +73,20 @@ _RESET = VlapicState(bytes(32), bytes(32), 0, 0xFF, 0, 0, 0, (LVT_MASKED,) * _NR
 class Vlapic:
     """`now()` is the vCPU's system time in nanoseconds; `set_timer(deadline)` has `timer_fired` called then, or not
     at all for NEVER.  `pending[0]` is kept: the vector that is to be delivered as soon as interrupts are open, or 0.
+    `bus` leads to the domain's others.
     """
 
     def __init__(self, vcpu_id: int, pending: "memoryview[int]", now: Callable[[], int],
-                 set_timer: Callable[[int], None]) -> None:
-        self._id, self._pending, self._now, self._set_timer = apic_id(vcpu_id), pending, now, set_timer
+                 set_timer: Callable[[int], None], bus: ApicBus) -> None:
+        self.vcpu_id, self.id, self.logical = vcpu_id, apic_id(vcpu_id), logical_id(vcpu_id)
+        self._pending, self._now, self._set_timer, self._bus = pending, now, set_timer, bus
         self.restore(_RESET)
+        bus.members.append(self)
+
+    def keep_pending(self, pending: "memoryview[int]") -> None:
+        """From now on it is `pending[0]` that is kept."""
+        pending[0] = self._pending[0]
+        self._pending = pending
 
     # -- what it remembers
 
@@ -95,6 +105,11 @@ class Vlapic:
         self._initial, self._divide, self._deadline = state.initial, state.divide, state.deadline
         self._update()
 
+    def reset(self) -> None:
+        """INIT."""
+        self.restore(_RESET)
+        self._set_timer(NEVER)
+
     # -- registers
 
     def read(self, register: int) -> int:
@@ -105,7 +120,7 @@ class Vlapic:
             if first <= register < first + 8:
                 return bits >> 32 * (register - first) & 0xFFFFFFFF
         values = {
-            _R.ID: self._id, _R.VERSION: _VERSION, _R.TPR: self._tpr, _R.PPR: self._ppr(), _R.LDR: self._ldr(),
+            _R.ID: self.id, _R.VERSION: _VERSION, _R.TPR: self._tpr, _R.PPR: self.priority(), _R.LDR: self.logical,
             _R.SVR: self._svr, _R.ESR: self._esr, _R.ICR: self._icr, _R.TIMER_INITIAL: self._initial,
             _R.TIMER_CURRENT: self._count(), _R.TIMER_DIVIDE: self._divide,
         }
@@ -152,9 +167,6 @@ class Vlapic:
         if not value & SVR_ENABLED:
             self._lvt = [entry | LVT_MASKED for entry in self._lvt]
 
-    def _ldr(self) -> int:
-        return self._id >> 4 << 16 | 1 << (self._id & 15)
-
     # -- priorities
 
     @staticmethod
@@ -162,13 +174,19 @@ class Vlapic:
         """The highest vector of a set, 0 of an empty one."""
         return max(0, bits.bit_length() - 1)
 
-    def _ppr(self) -> int:
+    @property
+    def enabled(self) -> bool:
+        """It is on by software."""
+        return bool(self._svr & SVR_ENABLED)
+
+    def priority(self) -> int:
+        """The processor's: the higher of the task's and of what is in service."""
         served = self._highest(self._isr)
         return self._tpr if self._tpr >> 4 >= served >> 4 else served & 0xF0
 
     def _update(self) -> None:
         waiting = self._highest(self._irr)
-        self._pending[0] = waiting if self._svr & SVR_ENABLED and waiting >> 4 > self._ppr() >> 4 else 0
+        self._pending[0] = waiting if self._svr & SVR_ENABLED and waiting >> 4 > self.priority() >> 4 else 0
 
     def accept(self) -> int:
         """The vCPU takes the vector that is pending, which is in service from now on."""
@@ -181,23 +199,18 @@ class Vlapic:
     # -- interrupts
 
     def _send(self, command: int) -> None:
-        """What is written to the ICR.  Nobody else is there; INIT, SIPI and NMI to oneself do nothing."""
-        if command >> 8 & 7 not in (DeliveryMode.FIXED, DeliveryMode.LOWEST_PRIORITY):
-            return
-        vector, shorthand = command & 0xFF, command >> 18 & 3
-        if vector < FIRST_LEGAL_VECTOR:
+        """What is written to the ICR."""
+        fixed = command >> 8 & 7 in (DeliveryMode.FIXED, DeliveryMode.LOWEST_PRIORITY)
+        if fixed and command & 0xFF < FIRST_LEGAL_VECTOR:
             self._error(ESR_SEND_ILLEGAL_VECTOR)
-        elif shorthand in (Shorthand.SELF, Shorthand.ALL) or (
-                shorthand == Shorthand.NONE and self._is_for_me(command >> 32, bool(command & ICR_LOGICAL))):
-            self._raise(vector)
+        else:
+            self._bus.send(self, command)
 
-    def _is_for_me(self, destination: int, logical: bool) -> bool:
-        if destination == BROADCAST:
-            return True
-        if not logical:
-            return destination == self._id
-        mine = self._ldr()
-        return destination >> 16 == mine >> 16 and bool(destination & mine & 0xFFFF)
+    def receive(self, vector: int) -> bool:
+        """An interrupt comes over the bus.  Whether there is something to deliver now."""
+        self._raise(vector)
+        self._update()
+        return self._pending[0] != 0
 
     def _raise(self, vector: int) -> None:
         """An interrupt comes; while the APIC is off by software, it gets none."""

@@ -1,7 +1,6 @@
 """SCHEDOP_watchdog: timers that shut a domain down unless it sets them again (xen/sched.h).
 
-Beside them are two others of which a domain has one: for what is typed on its console, and the APIC's of its vCPU
-(only domains with one vCPU have an APIC).
+Beside them is another of which a domain has one: for what is typed on its console.
 """
 
 from collections.abc import Mapping
@@ -19,14 +18,11 @@ _FREE = 0
 class WatchdogTable(Table):
     """Row = domid.  Deadlines in nanoseconds; a timer that is not in use is 0, one that has fired is NEVER."""
 
-    COLUMNS: ClassVar[Mapping[str, str]] = {"first": "Q", "second": "Q", "typing": "Q", "apic": "Q",
-                                             "earliest": "Q"}
+    COLUMNS: ClassVar[Mapping[str, str]] = {"first": "Q", "second": "Q", "typing": "Q", "earliest": "Q"}
     first: "memoryview[int]"
     second: "memoryview[int]"
     typing: "memoryview[int]"
     """When something is to be typed; no guest knows of it."""
-    apic: "memoryview[int]"
-    """When the timer of the local APIC fires."""
     earliest: "memoryview[int]"
     """The next deadline of all, or 0 where there is none."""
 
@@ -58,27 +54,20 @@ class WatchdogTable(Table):
         self.typing[domid] = _FREE if deadline == NEVER else max(1, deadline)
         self._find_earliest(domid)
 
-    def set_apic(self, domid: Domid, deadline: int) -> None:
-        """The timer of the APIC fires at `deadline`, or not at all for NEVER."""
-        self.apic[domid] = _FREE if deadline == NEVER else max(1, deadline)
-        self._find_earliest(domid)
-
-    def expire(self, domid: Domid, now: int) -> tuple[bool, bool, bool]:
-        """Disarm what has fired by `now`; watchdogs stay in use.  Whether a watchdog has, typing, and the APIC's."""
+    def expire(self, domid: Domid, now: int) -> tuple[bool, bool]:
+        """Disarm what has fired by `now`; watchdogs stay in use.  Whether a watchdog has, and typing."""
         fired = False
         for timer in (self.first, self.second):
             if timer[domid] != _FREE and timer[domid] <= now:
                 timer[domid] = NEVER
                 fired = True
-        types, ticks = 0 < self.typing[domid] <= now, 0 < self.apic[domid] <= now
+        types = 0 < self.typing[domid] <= now
         if types:
             self.typing[domid] = _FREE
-        if ticks:
-            self.apic[domid] = _FREE
         self._find_earliest(domid)
-        return fired, types, ticks
+        return fired, types
 
     def _find_earliest(self, domid: Domid) -> None:
-        timers = (self.first, self.second, self.typing, self.apic)
+        timers = (self.first, self.second, self.typing)
         armed = [timer[domid] for timer in timers if timer[domid] not in (_FREE, NEVER)]
         self.earliest[domid] = min(armed, default=_FREE)

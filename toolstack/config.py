@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -27,7 +26,7 @@ Exit = Literal["poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 RESERVED_NAMES = ("self", "Domain-0", "hypervisor")
 MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
-MAX_PV_VCPUS = 32
+MAX_VCPUS = 32
 MAX_NODES = 256
 
 
@@ -45,13 +44,9 @@ def _no_nul(value: str) -> str:
     return value
 
 
-def _vcpus(value: int, info: ValidationInfo) -> int:
-    if info.data.get("type") == "pv":
-        if not 1 <= value <= MAX_PV_VCPUS:
-            raise ValueError(f"expected 1 to {MAX_PV_VCPUS}, got {value}")
-    elif value != 1:
-        few = "expected at least 1" if value < 1 else "expected 1 (a domain with several vCPUs is not supported yet)"
-        raise ValueError(f"{few}, got {value}")
+def _vcpus(value: int) -> int:
+    if not 1 <= value <= MAX_VCPUS:
+        raise ValueError(f"expected 1 to {MAX_VCPUS}, got {value}")
     return value
 
 
@@ -216,8 +211,8 @@ class DomainConfig(_Model):
     """The kernel's command line.  `${other.domid}` and `${self.domid}` stand for domids."""
     memory: Size = Field(default="64MiB", validate_default=True)
     """A number of MiB, or text such as `64MiB`."""
-    vcpus: Annotated[int, AfterValidator(_vcpus), Field(json_schema_extra={"minimum": 1, "maximum": 1})] = 1
-    """One, or up to 32 for `pv`."""
+    vcpus: Annotated[int, AfterValidator(_vcpus), Field(json_schema_extra={"minimum": 1, "maximum": MAX_VCPUS})] = 1
+    """How many processors it has, at most 32."""
     input: Annotated[tuple[InputConfig, ...], Field(strict=False)] = ()
     """What is typed on its console, step by step."""
     placement: DomainPlacementConfig = DomainPlacementConfig()

@@ -25,12 +25,11 @@ class Nowhere:
         pass
 
 
-@pytest.fixture(scope="module", params=["pvh", "pv"])
+@pytest.fixture(scope="module", params=[("pvh", 1), ("pvh", 3), ("pv", 3)])
 def built(request):
     """A host with one domain that has not run, its vCPUs, and a meter."""
-    vcpus = 3 if request.param == "pv" else 1
-    plan = from_data({"domains": {"d": {"kernel": "first_steps", "type": request.param, "vcpus": vcpus}}},
-                     Path()).plan()
+    kind, vcpus = request.param
+    plan = from_data({"domains": {"d": {"kernel": "first_steps", "type": kind, "vcpus": vcpus}}}, Path()).plan()
     meter = BlockMeter(load_fast_path())
     hv = make_hypervisor(plan, mmap.mmap(-1, shape_of(plan).size), Nowhere())
     create_domains(hv, plan)

@@ -167,7 +167,7 @@ class SchedHost(Machine):
         self.memory = Pages()
         self.said, self.drained = [], []
         self.unimplemented = Unimplemented(lambda domid, text: self.said.append(text))
-        self.initialise_vcpu = None
+        self.initialise_vcpu = {}
         self.send_nmi = None
         for domid in range(1, self.domains.rows):
             self.domains.width[domid], self.domains.shared_info[domid] = width, domid << PAGE_SHIFT

@@ -620,3 +620,43 @@ def test_processes_see_each_others_vcpus():
     other.block(1)
     assert schedule(machine.sched) == 0
     assert machine.vcpus.due[0] == 800
+
+
+# What a local APIC does to its vCPU.
+
+
+def test_the_timers_of_two_apics_fire_each_at_its_own_vcpu():
+    machine, fired = Machine(2), []
+    machine.sched.apic_timer = lambda row, now: fired.append((row, now)) or row == 1
+    for row, deadline in ((0, 700), (1, 900)):
+        machine.run(row, until=100)
+        machine.sched.set_apic_timer(row, deadline)
+        machine.sched.block(row)
+    for _ in range(2):
+        machine.sched.fire_timers(machine.sched.pick())
+    assert fired == [(0, 700), (1, 900)]
+    assert (state(machine, 0), state(machine, 1)) == ("BLOCKED", "RUNNABLE")
+    assert machine.vcpus.apic_timer[0] == machine.vcpus.apic_timer[1] == NEVER
+
+
+def test_a_vcpu_that_was_reset_waits_for_nothing_and_comes_up_anew():
+    machine = Machine(2)
+    machine.run(1, until=100)
+    machine.sched.poll(1, 5, 10_000)
+    machine.run(0, until=300)
+    machine.sched.reset(1)
+    assert (state(machine, 1), machine.vcpus.due[1], machine.vcpus.poll_port[1]) == ("OFFLINE", NEVER, 0)
+    machine.sched.wake(1)
+    assert state(machine, 1) == "OFFLINE"
+    machine.sched.up(1)
+    assert (state(machine, 1), machine.vcpus.due[1]) == ("RUNNABLE", 300)
+    assert machine.vcpus.poll_deadline[1] == NEVER
+
+
+def test_when_the_last_vcpu_is_reset_the_domain_powers_off():
+    machine = Machine(2)
+    machine.run(0)
+    machine.sched.reset(1)
+    assert machine.domains.state[machine.vcpus.domid[0]] == DomainState.RUNNING
+    machine.sched.reset(0)
+    assert machine.domains.shutdown_code[machine.vcpus.domid[0]] == ShutdownReason.poweroff

@@ -82,7 +82,7 @@ def test_the_last_vcpu_to_go_down_powers_the_domain_off(host):
 def test_initialise_is_the_engines_affair(host):
     assert errno_of(op, host, VcpuOp.initialise, 1, BASE) == "ENOSYS"
     given = []
-    host.initialise_vcpu = lambda call, row, arg: given.append((call.domid, row, arg))
+    host.initialise_vcpu[1] = lambda call, row, arg: given.append((call.domid, row, arg))
     host.vcpus.initialised[1] = 0
     assert op(host, VcpuOp.initialise, 1, BASE) == 0
     assert given == [(1, 1, BASE)]
@@ -93,7 +93,7 @@ def test_a_context_that_is_refused_does_not_count(host):
     def refuse(call, row, arg):
         raise XenError(Errno.EEXIST)
 
-    host.initialise_vcpu = refuse
+    host.initialise_vcpu[1] = refuse
     host.vcpus.initialised[1] = 0
     assert errno_of(op, host, VcpuOp.initialise, 1, BASE) == "EEXIST"
     assert host.vcpus.initialised[1] == 0

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 
 from abi.types import NEVER
 from hypervisor.apic import LVT_MASKED, LVT_PERIODIC, SVR_ENABLED, ApicRegister
+from hypervisor.apic_bus import ApicBus
 from hypervisor.vlapic import BUS_CYCLE, SHORTEST_PERIOD, ApicFault, Vlapic
 
 R = ApicRegister
 DIVIDE_BY_1 = 0xB
+
+
+class Alone:
+    """No other processors."""
+
+    def init(self, vcpu_id: int) -> None:
+        pass
+
+    def start_up(self, vcpu_id: int, page: int) -> None:
+        pass
 
 
 class Machine:
@@ -20,7 +31,8 @@ class Machine:
     def __init__(self, vcpu_id: int = 0, enabled: bool = True) -> None:
         self.now, self.deadline = 1000, NEVER
         self.pending = memoryview(bytearray(8)).cast("Q")
-        self.apic = Vlapic(vcpu_id, self.pending, lambda: self.now, self.set_timer)
+        self.apic = Vlapic(vcpu_id, self.pending, lambda: self.now, self.set_timer,
+                           ApicBus(Alone()))
         self.read, self.write = self.apic.read, self.apic.write
         if enabled:
             self.write(R.SVR, SVR_ENABLED | 0xFF)

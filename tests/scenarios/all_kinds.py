@@ -11,5 +11,6 @@ def build(host):
     host.domain("pingpong", name="pong", type="pv", cmdline="role=pong peer=${ping.domid} rounds=2000", memory="16MiB")
     host.domain("abuse/spin", name="busy", cmdline="for=30", memory="16MiB")
     host.domain("first_steps", name="sleeper", memory="16MiB")
+    host.domain("smp", name="both", vcpus=2, cmdline="count=20000 rounds=200", memory="16MiB")
     host.domain("abuse/void", name="crasher", cmdline="where=stack", memory="16MiB")
     host.configure(hypercalls=["hypercalls/greet.py"], expect={"crasher": {"exit": "reboot"}})

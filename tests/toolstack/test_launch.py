@@ -220,7 +220,7 @@ def test_a_mistake_in_an_option_names_the_option(
 
 def test_mistakes_in_a_file_are_lines_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bad.yaml"
-    file.write_text("domains:\n  a: {kernel: writer, memory: x, vcpus: 9}\n")
+    file.write_text("domains:\n  a: {kernel: writer, memory: x, vcpus: 99}\n")
     assert launch(FakeRuntime(), str(file)) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -78,7 +78,7 @@ def test_what_the_program_takes_the_schema_takes(tmp_path: Path, text: str) -> N
     "text",
     [
         "{}", "domains: {}", ONE + "x: 1", "domains: {w: {}}", "domains: {'a b': {kernel: writer}}",
-        "domains: {w: {kernel: writer, memory: 64MB}}", "domains: {w: {kernel: writer, vcpus: 2}}",
+        "domains: {w: {kernel: writer, memory: 64MB}}", "domains: {w: {kernel: writer, vcpus: 33}}",
         "domains: {w: {kernel: writer, count: 0}}", ONE + "seed: -1", ONE + "clock: {mode: fast}",
         ONE + "machine: {xen_version: '3.4'}", ONE + "expect: {w: {exit: no}}", ONE + "hypercalls: x",
         ONE + "placement: {domains_per_actor: 0}", "domains: {w: {kernel: writer, placement: {actor: ''}}}",

@@ -21,10 +21,33 @@ echo "timer: $(cat /sys/devices/system/clockevents/clockevent0/current_device)"
 {end}
 """
 
+_HOTPLUG = """\
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+count() { echo "processors: $(grep -c ^processor /proc/cpuinfo)"; }
+count
+for round in 1 2; do
+    echo 0 > /sys/devices/system/cpu/cpu2/online; count
+    echo 1 > /sys/devices/system/cpu/cpu2/online; count
+done
+for part in 1 2 3 4; do (seq 1 10000 | sort -n | tail -n 1 >sum$part) & done
+wait
+echo "summed: $(cat sum? | sort -u)"
+poweroff -f
+"""
+
 
 def test_user_space_runs(everything):
     assert everything.report.domains["linux"].exit == "poweroff"
     assert said(everything.report) == expected(everything.vcpus)
+
+
+def test_its_processors_come_up_and_agree_on_the_time(everything):
+    """Linux starts further ones by INIT and start-up messages, in real mode."""
+    log = "\n".join(everything.report.domains["linux"].console)
+    assert f"smp: Brought up 1 node, {everything.vcpus} CPU" in log
+    assert "TSC unstable" not in log
 
 
 def test_it_ends_through_its_acpi_tables(everything):
@@ -60,6 +83,18 @@ def test_it_moves_from_node_to_node_and_does_not_notice(configs, kernel, ramdisk
         digests.append(report.digest)
     assert report.migrations
     assert digests[0] == digests[1]
+
+
+@pytest.mark.again
+def test_a_processor_leaves_and_comes_back(host, kernel, ramdisk):
+    """It halts with interrupts off; INIT and a start-up message bring it back."""
+    linux = host.domain(kernel, name="linux", memory="256MiB", vcpus=4, ramdisk=ramdisk(_HOTPLUG),
+                        cmdline="console=hvc0 cryptomgr.notests")
+    host.run(timeout=240)
+    assert (linux.exit, host.failures) == ("poweroff", [])
+    assert [line for line in linux.console if line.startswith("processors:")] == [
+        f"processors: {count}" for count in (4, 3, 4, 3, 4)]
+    assert "summed: 10000" in linux.console
 
 
 @pytest.mark.parametrize(("end", "exit"), [("poweroff -f", "poweroff"), ("reboot -f", "reboot"), ("exit", "crash")])

@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+#define VCPUOP_initialise 0
+#define VCPUOP_up 1
+#define VCPUOP_down 2
 #define VCPUOP_is_up 3
 #define VCPUOP_get_runstate_info 4
 #define VCPUOP_register_runstate_memory_area 5
