@@ -123,9 +123,9 @@ class Cpuid:
             return (0, 0, xen.tsc_mul, xen.tsc_shift & 0xFFFFFFFF)
         if index == 3 and subleaf == 2:
             return (xen.tsc_khz, 0, 0, 0)
-        if index == 4 and xen.hvm:
+        if index == 4 and xen.hvm and subleaf == 0:
             return (abi.XEN_HVM_CPUID_VCPU_ID_PRESENT | abi.XEN_HVM_CPUID_DOMID_PRESENT, xen.vcpu_id, xen.domid, 0)
-        if index == 5 and not xen.hvm:
+        if index == 5 and not xen.hvm and subleaf == 0:
             return (0, 40, 0, 0)  # machine address width
         return (0, 0, 0, 0)
 
