@@ -246,6 +246,8 @@ YAML: list[tuple[str | bytes, str]] = [
     ("? [a]\n: 1", "host.yaml:1: expected a name as the key, got a list or a mapping"),
     ("[" * 5000, "host.yaml:1: expected plain YAML, got lists or mappings nested too deeply"),
     (b"name: x\nseed: \xff", "host.yaml:2: expected UTF-8 text, got byte 0xff"),
+    (b"\x7fELF\x02\n\xd0",
+     "host.yaml:1: expected a configuration, got an ELF file (launch.py --kernel host.yaml boots it)"),
     (b"name: x\nseed: \x07", "host.yaml:2: expected printable text, got character U+0007"),
     ("domains:\n  \"a\\nb\": {kernel: writer}",
      "host.yaml:2: domains.a\\x0ab: expected a name of at most 64 letters, digits, '_' and '-', got 'a\\nb'"),

@@ -267,6 +267,27 @@ def test_a_host_that_cannot_work_says_so_in_one_line(
     assert (facts["outcome"], facts["error"]) == ("host-error", "no shared memory left")
 
 
+def test_a_trace_that_could_not_be_written_costs_nothing_but_the_trace(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.json"
+    runtime = FakeRuntime(consoles=CONSOLES, error="cannot write the trace 'x.trace': No space left on device")
+    assert launch(runtime, config, "--json", str(file)) == 4
+    out, err = capsys.readouterr()
+    assert "pair: finished" in out
+    assert err == "launch.py: cannot write the trace 'x.trace': No space left on device\n"
+    assert json.loads(file.read_text())["outcome"] == "finished"
+
+
+def test_who_closed_the_standard_streams_gets_the_exit_status(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert launch(FakeRuntime(consoles=CONSOLES), config) == 0
+    assert launch(FakeRuntime(consoles=CONSOLES), config + "x") == 2
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 def test_a_fault_of_ours_is_one_line_and_a_traceback_only_for_who_asks(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
