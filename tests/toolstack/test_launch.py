@@ -1,8 +1,10 @@
 """launch.py with a runtime that does what the test says: output, files and exit status."""
 
 import json
+import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from toolstack_fakes import Act, FakePrograms, FakeRuntime
@@ -312,6 +314,15 @@ def test_a_package_that_is_missing_is_named(
 
 def test_a_second_ctrl_c_ends_it_at_once(config: str) -> None:
     assert launch(FakeRuntime(act=raising(KeyboardInterrupt())), config, "--quiet") == 130
+
+
+def test_a_ctrl_c_while_the_program_is_read_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "toolstack.cli", Interrupted("toolstack.cli"))
+    assert runpy.run_path(str(Path(__file__).parents[2] / "launch.py"))["run"]() == 130
 
 
 def test_the_hypervisors_log_and_crash_reports_cannot_command_the_terminal(
