@@ -69,8 +69,8 @@ class Cpuid:
     def __init__(self, xen: XenLeaves) -> None:
         self._xen = xen
 
-    def read(self, leaf: int, subleaf: int, cr4: int) -> Registers:
-        """The four registers for `leaf` (EAX) and `subleaf` (ECX); `cr4` decides on OSXSAVE-like reflections."""
+    def read(self, leaf: int, subleaf: int) -> Registers:
+        """The four registers for `leaf` (EAX) and `subleaf` (ECX): always the same, for the native front keeps them."""
         if 0x40000000 <= leaf < 0x40000100:
             return self._hypervisor(leaf - 0x40000000, subleaf)
         if leaf & 0x80000000:

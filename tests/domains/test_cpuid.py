@@ -13,7 +13,7 @@ def leaves(*, hvm):
 
 
 def xen_leaf(index, subleaf=0, *, hvm=True):
-    return leaves(hvm=hvm).read(XEN_CPUID_FIRST_LEAF + index, subleaf, 0)
+    return leaves(hvm=hvm).read(XEN_CPUID_FIRST_LEAF + index, subleaf)
 
 
 @pytest.mark.parametrize("hvm", [True, False])
