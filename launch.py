@@ -2,7 +2,16 @@
 
 import sys
 
-from toolstack.cli import main
+
+def run() -> int:
+    """From the imports, which take a moment in which somebody may change their mind, to the exit status."""
+    try:
+        from toolstack.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -74,8 +74,8 @@ class Cpuid:
     def __init__(self, xen: XenLeaves) -> None:
         self._xen = xen
 
-    def read(self, leaf: int, subleaf: int, cr4: int) -> Registers:
-        """The four registers for `leaf` (EAX) and `subleaf` (ECX); `cr4` decides on OSXSAVE-like reflections."""
+    def read(self, leaf: int, subleaf: int) -> Registers:
+        """The four registers for `leaf` (EAX) and `subleaf` (ECX): always the same, for the native front keeps them."""
         if 0x40000000 <= leaf < 0x40000100:
             return self._hypervisor(leaf - 0x40000000, subleaf)
         if leaf & 0x80000000:
@@ -132,9 +132,9 @@ class Cpuid:
             return (0, 0, xen.tsc_mul, xen.tsc_shift & 0xFFFFFFFF)
         if index == 3 and subleaf == 2:
             return (xen.tsc_khz, 0, 0, 0)
-        if index == 4 and xen.hvm:
+        if index == 4 and xen.hvm and subleaf == 0:
             return (abi.XEN_HVM_CPUID_VCPU_ID_PRESENT | abi.XEN_HVM_CPUID_DOMID_PRESENT, xen.vcpu_id, xen.domid, 0)
-        if index == 5 and not xen.hvm:
+        if index == 5 and not xen.hvm and subleaf == 0:
             return (0, 40, 0, 0)  # machine address width
         return (0, 0, 0, 0)
 

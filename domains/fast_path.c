@@ -1,6 +1,6 @@
 /*
  * The commonest exits of a PVH vCPU, in native code: XENVER_version, EVTCHNOP_send between two domains, mapping and
- * unmapping one grant, and a HLT that blocks.
+ * unmapping one grant, and a HLT that blocks.  Those by instructions are in fast_instructions.c.
  */
 #include "front.h"
 
@@ -300,6 +300,8 @@ void domus_exit(void *uc, u32 number, struct fast_path *f) {
             done = halt(uc, f);
         else if (number == EXIT_VINTR)
             done = window(f);
+        else
+            done = fast_instruction(number, f);
     }
     if (!done)
         ((void (*)(void *, u32, void *))f->python)(uc, number, 0);

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 SERVED = (Hypercall.xen_version, Hypercall.grant_table_op, Hypercall.event_channel_op)
 """The hypercalls of which the front does some; a user's own row for one of them turns it off."""
-_FILES = ("fast_path.c", "pv_front.c", "pv_front_memory.c")
+_FILES = ("fast_path.c", "fast_instructions.c", "pv_front.c", "pv_front_memory.c")
 _TRACE_SIZE = 1 << 16
+_CPUID_ROWS, _CPUID_WORDS = 32, 7
 NAMES: tuple[str, ...] = (
     "enabled", "python", "emu_stop", "uc_ctl", "q", "d", "interrupt_request", "int_vector", "budget", "memory",
     "memory_size", "runstate", "paused", "local_time", "due", "entered", "time_running", "time_blocked",
@@ -45,7 +46,7 @@ NAMES: tuple[str, ...] = (
     "owner", "frame_kind", "frame_flags", "refs", "domid", "row", "vcpu_id", "domains", "frames", "quantum",
     "version", "flush_tlb", "frame_share", "ref_share", "handle_share", "grant_rw", "grant_ro", "latency", "trace",
     "trace_size", "trace_length", "limit", "end", "slice_end", "shortened", "touched", "apic",
-    "host_clock", "boot",
+    "host_clock", "boot", "cpuid",
 )
 
 
@@ -87,6 +88,7 @@ class FastPath:
         self._fields = fields()
         self._words = memoryview(self._fields).cast("B").cast("Q")
         self._trace = bytearray(_TRACE_SIZE)
+        self._cpuid = memoryview(bytearray(_CPUID_ROWS * _CPUID_WORDS * 4)).cast("I")
         self.hook = library[self.exit]
         self.data = ctypes.byref(self._fields)
         self._arm = library.domus_arm
@@ -123,6 +125,7 @@ class FastPath:
             "active_mfn": active.mfn, "track_flags": track.flags, "track_domid": track.domid, "track_ref": track.ref,
             "track_address": track.address, "owner": frames.owner, "frame_kind": frames.kind,
             "frame_flags": frames.flags, "refs": frames.refs, "trace": self._trace,
+            "cpuid": self._cpuid,
         }
         for source, names in (
                 (vcpus, "runstate paused local_time due time_running time_blocked singleshot poll_deadline apic_timer "
@@ -164,6 +167,12 @@ class FastPath:
         """A slice begins: its end, and the system time at which the budget will be spent."""
         words = self._words
         words[self._limit], words[self._end], words[self._slice_end], words[self._shortened] = limit, end, end, 0
+
+    def remember_cpuid(self, leaf: int, subleaf: int, registers: Sequence[int]) -> None:
+        """What CPUID answers there, now and always."""
+        at = (leaf + (leaf >> 28) + subleaf) % (1 << 32) % _CPUID_ROWS * _CPUID_WORDS
+        for index, word in enumerate((leaf, subleaf, 1, *registers), at):
+            self._cpuid[index] = word
 
     def arm_upcall(self) -> bool:
         """As `PvhVcpu.arm_upcall`; False where it is not on."""

@@ -106,10 +106,12 @@ struct fast_path {
     u64 apic;                         /* the vector that waits in the APIC, or 0 */
     u64 host_clock;                   /* time is the host's monotonic clock, in nanoseconds since `boot` */
     u64 boot;
+    FIELD(u32 *, cpuid);              /* what CPUID answered: fast_instructions.c */
 };
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R10 = 10, RIP = 16, EFLAGS = 17, CR0 = 53, CR3 = 56, EFER = 74,
        INTERCEPT = 690, HFLAGS = 44 };
+enum { TSC_AUX = 612, OF_RDTSCP = 1 };   /* the second byte of 0F 01 F9, for which the engine exits as for RDTSC */
 enum { CPL = 3, INHIBIT = 8, CS64 = 1 << 15 };
 enum { TF = 1 << 8, IF = 1 << 9, LMA = 1 << 10, NXE = 1 << 11, LARGE_ZERO = 0x1FE000, VIRQ = 0x100, VINTR = 1 << 4 };
 enum { XEN_VERSION = 17, RAM = 1 };
@@ -206,6 +208,9 @@ static inline u64 now(struct fast_path *f) {
 static inline void flush_tlb(void *uc, struct fast_path *f) {
     ((int (*)(void *, int, ...))f->uc_ctl)(uc, (int)f->flush_tlb);
 }
+
+/* An exit by an instruction of fast_instructions.c: was it done? */
+int fast_instruction(u32 number, struct fast_path *f);
 
 /* The record of a hypercall; `words` are its arguments and its result. */
 static inline void record_hypercall(struct fast_path *f, u64 time, u64 number, const u64 *words, int arguments) {

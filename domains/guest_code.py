@@ -8,6 +8,8 @@ from state.arena import Arena
 
 _PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
 _LONGEST = 15
+OF_RDTSCP = b"\x01"
+"""The second of its three bytes, 0F 01 F9; that of RDTSC is another."""
 
 
 class GuestCode:

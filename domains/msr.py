@@ -61,7 +61,7 @@ class Msrs:
             return self._apic_base
         if index == MSR_HWCR:
             return HWCR_TSC_FREQ_SEL
-        if index in _READ_ZERO:
+        if index in _READ_ZERO or index == self._hypercall_msr:  # Xen does not tell where the hypercall page is
             return 0
         if index in X2APIC_MSRS and self._apic is not None:
             try:

@@ -186,6 +186,10 @@ static int rdtsc(struct pv_front *p) {
     q[RAX] = (u32)time;
     q[RDX] = time >> 32;
     q[RIP] += 2;
+    if (f->memory[at + 1] == OF_RDTSCP) {
+        q[RCX] = q[TSC_AUX];
+        q[RIP] += 1;
+    }
     return 1;
 }
 

@@ -8,6 +8,7 @@ from domains import envlayout as env
 from domains.cpuid import Cpuid, xen_leaves
 from domains.delivery import TF
 from domains.envlayout import EFLAGS, HFLAGS, RAX, RBX, RCX, RDX, RIP
+from domains.guest_code import OF_RDTSCP
 from domains.pv_control import CR4_TSD
 from domains.segments import HF_CS64
 
@@ -27,6 +28,7 @@ class PvInstructions:
         self._vcpu, self._row, self._q, self._d, self._table = vcpu, vcpu.vcpu, vcpu.q, vcpu.d, vcpu.hv.pv_vcpus
         self._length, self._tsc, self._budget, self._virtual = vcpu.code.length, vcpu.tsc, vcpu.engine.budget, \
             vcpu.hv.clock.virtual
+        self._code = vcpu.code
         self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=False))
         self._pause_cycles = cycles(_PAUSE)
 
@@ -44,26 +46,21 @@ class PvInstructions:
     def answer_cpuid(self, length: int) -> None:
         """CPUID in an instruction of `length` bytes."""
         q = self._q
-        q[RAX], q[RBX], q[RCX], q[RDX] = self._cpuid_leaves.read(q[RAX] & _LOW32, q[RCX] & _LOW32, q[env.CR4])
+        q[RAX], q[RBX], q[RCX], q[RDX] = self._cpuid_leaves.read(q[RAX] & _LOW32, q[RCX] & _LOW32)
         self.advance(length)
 
     def rdtsc(self) -> None:
+        """RDTSC, and RDTSCP, for which the engine exits as it does for RDTSC."""
         if self._table.cr4[self._row] & CR4_TSD and not self._vcpu.kernel_mode():
             self._vcpu.traps.exception(delivery.GP, 0)
             return
-        q, tsc = self._q, self._tsc()
+        q, tsc, length = self._q, self._tsc(), self._length(2)
         self._table.spun_at[self._row] = 0  # it may wait for a time, which must not jump
         q[RAX], q[RDX] = tsc & _LOW32, tsc >> 32
-        self.advance(self._length(2))
-
-    def rdtscp(self) -> None:
-        if self._table.cr4[self._row] & CR4_TSD and not self._vcpu.kernel_mode():
-            self._vcpu.traps.exception(delivery.GP, 0)
-            return
-        q, tsc = self._q, self._tsc()
-        self._table.spun_at[self._row] = 0
-        q[RAX], q[RDX], q[RCX] = tsc & _LOW32, tsc >> 32, q[env.TSC_AUX]
-        self.advance(self._length(3))
+        if self._code.here(length)[-1:] == OF_RDTSCP:
+            q[RCX] = q[env.TSC_AUX]
+            length += 1
+        self.advance(length)
 
     def pause(self) -> None:
         """Somebody spins: let others get on."""

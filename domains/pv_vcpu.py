@@ -93,7 +93,7 @@ class PvVcpu(PvProcessor):
         """After `enter`: what each intercept does."""
         exceptions, instructions = self.exceptions, self.instructions
         self.exits = {EXIT_BASE + code: handler for code, handler in {
-            Exit.CPUID: instructions.cpuid, Exit.RDTSC: instructions.rdtsc, Exit.RDTSCP: instructions.rdtscp,
+            Exit.CPUID: instructions.cpuid, Exit.RDTSC: instructions.rdtsc, Exit.RDTSCP: instructions.rdtsc,
             Exit.PAUSE: instructions.pause, Exit.NPF: exceptions.nested_page_fault,
         }.items()}
         for code in (Exit.HLT, Exit.MSR, Exit.WBINVD, Exit.INVD, Exit.RDPMC, Exit.TASK_SWITCH):

@@ -17,7 +17,7 @@ def exits_of(exceptions: PvhExceptions, instructions: PvhInstructions,
         **own,
         Exit.READ_CR8: instructions.cr8, Exit.WRITE_CR8: instructions.cr8,
         Exit.CPUID: instructions.cpuid, Exit.MSR: instructions.msr, Exit.RDTSC: instructions.rdtsc,
-        Exit.RDTSCP: instructions.rdtscp, Exit.WBINVD: instructions.nothing, Exit.INVD: instructions.nothing,
+        Exit.RDTSCP: instructions.rdtsc, Exit.WBINVD: instructions.nothing, Exit.INVD: instructions.nothing,
         Exit.NPF: exceptions.nested_page_fault, Exit.SHUTDOWN: exceptions.shutdown,
         Exit.RDPMC: exceptions.general_protection, Exit.TASK_SWITCH: exceptions.general_protection,
     }

@@ -10,6 +10,7 @@ from domains import envlayout as env
 from domains.cpuid import Cpuid, xen_leaves
 from domains.delivery import TF
 from domains.envlayout import EFLAGS, HFLAGS, RIP
+from domains.guest_code import OF_RDTSCP
 from domains.msr import MsrFault, Msrs
 from domains.segments import HF_CS64, HF_INHIBIT_IRQ
 from hypervisor.apic import X2APIC_MSRS, ApicRegister
@@ -35,7 +36,7 @@ class PvhInstructions:
         self._throw = throw
         self._cpuid_leaves = Cpuid(xen_leaves(vcpu.hv, vcpu.vcpu, hvm=True))
         self._msrs = Msrs(engine, vcpu.tsc, XEN_HYPERCALL_MSR, fill_hypercall_page, vcpu.apic)
-        self._apic = vcpu.apic
+        self._apic, self._front = vcpu.apic, vcpu.front
         self._now, self._after = vcpu.now, vcpu.after_call
 
     def advance(self, length: int) -> None:
@@ -51,7 +52,10 @@ class PvhInstructions:
 
     def cpuid(self) -> None:
         q = self._q
-        registers = self._cpuid_leaves.read(q[env.RAX] & _LOW32, q[env.RCX] & _LOW32, q[env.CR4])
+        leaf, subleaf = q[env.RAX] & _LOW32, q[env.RCX] & _LOW32
+        registers = self._cpuid_leaves.read(leaf, subleaf)
+        if self._front is not None:
+            self._front.remember_cpuid(leaf, subleaf, registers)
         q[env.RAX], q[env.RBX], q[env.RCX], q[env.RDX] = registers
         self.advance(self._length(2))
 
@@ -96,14 +100,13 @@ class PvhInstructions:
         self._after()
 
     def rdtsc(self) -> None:
-        q, tsc = self._q, self._tsc()
+        """RDTSC, and RDTSCP, for which the engine exits as it does for RDTSC."""
+        q, tsc, length = self._q, self._tsc(), self._length(2)
         q[env.RAX], q[env.RDX] = tsc & _LOW32, tsc >> 32
-        self.advance(self._length(2))
-
-    def rdtscp(self) -> None:
-        q, tsc = self._q, self._tsc()
-        q[env.RAX], q[env.RDX], q[env.RCX] = tsc & _LOW32, tsc >> 32, q[env.TSC_AUX]
-        self.advance(self._length(3))
+        if self._code.here(length)[-1:] == OF_RDTSCP:
+            q[env.RCX] = q[env.TSC_AUX]
+            length += 1
+        self.advance(length)
 
     def nothing(self) -> None:
         """WBINVD and INVD: there is no cache."""

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from toolstack.config import MAX_REPLICAS, ExpectConfig, HostConfig
+from toolstack.config import MAX_DOMAINS, ExpectConfig, HostConfig
 from toolstack.errors import Problem, Where, did_you_mean
 from toolstack.images import Images
 from toolstack.quantities import show_size
@@ -19,8 +19,8 @@ def directory(config: HostConfig) -> Directory:
 def problems(config: HostConfig, images: Images) -> list[Problem]:
     """Every mistake in `config`, without lines."""
     total = sum(domain.count or 1 for domain in config.domains.values())
-    if total > MAX_REPLICAS:
-        return [Problem(("domains",), f"expected at most {MAX_REPLICAS} domains, got {total}")]
+    if total > MAX_DOMAINS:
+        return [Problem(("domains",), f"expected at most {MAX_DOMAINS} domains, got {total}")]
     names = directory(config)
     return [
         *_names(config, names), *_domains(config, names, images), *_memory(config), *_hypercalls(config, images),

@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None, surroundings: Surroundings | None = None
         arguments = command_line.parse(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else MISTAKE
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # who started this closed it
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open to the end
     log.configure(arguments.log_level, arguments.log_format)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -104,6 +107,8 @@ def _launch(arguments: Namespace, surroundings: Surroundings) -> int:
             _write_json(arguments.json, report, unmet)
     if output.error is not None and not isinstance(output.error, BrokenPipeError):
         raise HostError(f"cannot write the output: {output.error.strerror}")
+    if report.error is not None and report.outcome != "host-error":
+        raise HostError(report.error)
     return NOBODY_READS if output.error is not None else status(report, unmet)
 
 

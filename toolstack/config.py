@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from hypervisor.event_channel_tables import PORTS
 from toolstack import quantities
 from toolstack.errors import describe
 
@@ -25,7 +26,7 @@ Exit = Literal["poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 RESERVED_NAMES = ("self", "Domain-0", "hypervisor")
-MAX_REPLICAS = 32751  # domids 1 to DOMID_FIRST_RESERVED - 1
+MAX_DOMAINS = (PORTS - 1) // 2  # domain 0 has two of its ports for each: its console's and its store's
 MAX_VCPUS = 32
 MAX_NODES = 256
 
@@ -163,7 +164,7 @@ class InputConfig(_Model):
 
 
 class PlacementConfig(_Model):
-    domains_per_actor: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
+    domains_per_actor: Annotated[int, Field(ge=1, le=MAX_DOMAINS)] = 1
     """How many domains one Ray actor runs at most.  Those that refer to each other are put together."""
     nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
     """On how many nodes of Ray's cluster the domains are.  The default is one, or what domains' `node` needs."""
@@ -217,7 +218,7 @@ class DomainConfig(_Model):
     """What is typed on its console, step by step."""
     placement: DomainPlacementConfig = DomainPlacementConfig()
     """Which Ray actor runs it, where that is not left to the host's `placement`."""
-    count: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
+    count: Annotated[int, Field(ge=1, le=MAX_DOMAINS)] | None = None
     """Replicas: with `count: 3`, domain `w` becomes `w-0`, `w-1` and `w-2`."""
 
 

@@ -136,15 +136,17 @@ def _run(plan: HostPlan, options: RunOptions, sink: Sink, descriptor: int) -> Ru
                                              io.details.get(domain.domid, ""), mine)
     digest = run_digest((Domid(domain.domid), domain.name, hv.trace.digest(Domid(domain.domid)))
                         for domain in plan.domains)
+    error = None
     if options.trace_path is not None:
         hv.trace.finish()
-        write_trace(options.trace_path,
-                    [Stream(Domid(domain.domid), domain.name, pieces[domain.domid]) for domain in plan.domains],
-                    clock=plan.clock.mode, digest=digest,
-                    hypercalls={row.number: row.name for row in hv.dispatcher.rows.values() if row.source})
+        error = write_trace(
+            options.trace_path,
+            [Stream(Domid(domain.domid), domain.name, pieces[domain.domid]) for domain in plan.domains],
+            clock=plan.clock.mode, digest=digest,
+            hypercalls={row.number: row.name for row in hv.dispatcher.rows.values() if row.source})
     return RunReport(plan.name, outcome, reports, digest, time.perf_counter() - started,
                      max((report.virtual_time_ns for report in reports.values()), default=0), "local",
-                     plan.clock.mode, plan.seed)
+                     plan.clock.mode, plan.seed, error)
 
 
 _NAP = 0.05

@@ -6,6 +6,7 @@ through shared memory: see `toolstack.actor` and `domains.baton`.
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import toolstack.ray_environment  # noqa: F401 - Ray reads its environment when it is imported
@@ -97,11 +98,10 @@ class _Session:
         reports = {domain.name: self._report(domain) for domain in self._plan.domains}
         digest = run_digest((Domid(report.domid), report.name, bytes.fromhex(report.digest))
                             for report in reports.values())
-        if self._options.trace_path is not None:
-            self._write_trace(digest)
+        error = None if self._options.trace_path is None else self._write_trace(self._options.trace_path, digest)
         return RunReport(self._plan.name, outcome, reports, digest, time.perf_counter() - started,
                          max((report.virtual_time_ns for report in reports.values()), default=0), "ray",
-                         self._plan.clock.mode, self._plan.seed, links=self._nodes.traffic(),
+                         self._plan.clock.mode, self._plan.seed, error, links=self._nodes.traffic(),
                          migrations=self._get(self._hypervisor.migrations.remote()) if self._plan.nodes > 1 else [])
 
     def _start(self) -> None:
@@ -276,12 +276,11 @@ class _Session:
         report.console = self._consoles[domain.domid]
         return report
 
-    def _write_trace(self, digest: str) -> None:
-        assert self._options.trace_path is not None
+    def _write_trace(self, path: Path, digest: str) -> str | None:
         streams = [Stream(Domid(domid), self._names[domid], result.pieces)
                    for domid, result in sorted(self._results.items())]
-        write_trace(self._options.trace_path, streams, clock=self._plan.clock.mode, digest=digest,
-                    hypercalls=self._get(self._hypervisor.user_hypercalls.remote()))
+        return write_trace(path, streams, clock=self._plan.clock.mode, digest=digest,
+                           hypercalls=self._get(self._hypervisor.user_hypercalls.remote()))
 
     def close(self) -> None:
         """Leave no actor behind."""

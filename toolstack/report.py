@@ -97,6 +97,7 @@ class RunReport:
     clock: ClockMode = "virtual"
     seed: int = 0
     error: str | None = None
+    """What the host could not do: of a `host-error`, or at the end of a run, write its trace."""
     links: list[LinkReport] = field(default_factory=list)
     """By pair of nodes; empty on a host of one node."""
     migrations: list[MigrationReport] = field(default_factory=list)

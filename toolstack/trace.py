@@ -37,16 +37,24 @@ class Stream(NamedTuple):
 
 
 def write_trace(path: Path, streams: Sequence[Stream], *, clock: str, digest: str,
-                hypercalls: Mapping[int, str] | None = None) -> None:
+                hypercalls: Mapping[int, str] | None = None) -> str | None:
     """Merge the domains' streams into the file at `path`.  `hypercalls` names those that the user added.
 
-    Raises OSError where it cannot be written.
+    Returns why it could not be written, in one line: the run is over, and what else it has to tell must not be lost.
     """
+    try:
+        _write(path, streams, clock, digest, hypercalls or {})
+    except OSError as error:
+        return f"cannot write the trace {str(path)!r}: {error.strerror}"
+    return None
+
+
+def _write(path: Path, streams: Sequence[Stream], clock: str, digest: str, hypercalls: Mapping[int, str]) -> None:
     packer = msgpack.Packer()
     with path.open("wb") as file:
         file.write(packer.pack({
             "format": FORMAT, "version": VERSION, "clock": clock, "digest": digest,
-            "domains": {stream.domid: stream.name for stream in streams}, "hypercalls": dict(hypercalls or {})}))
+            "domains": {stream.domid: stream.name for stream in streams}, "hypercalls": dict(hypercalls)}))
         count = 0
         for record in heapq.merge(*map(_in_order, streams), key=itemgetter(0, 1)):
             file.write(packer.pack(record))

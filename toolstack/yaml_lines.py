@@ -149,6 +149,9 @@ def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
+_ELF = b"\x7fELF"
+
+
 def _short(tag: str) -> str:
     return tag.replace(_TAG, "!!")
 
@@ -160,6 +163,8 @@ def read(source: str, raw: bytes) -> Document:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         unwanted = f"expected UTF-8 text, got byte {raw[error.start]:#04x}"
+        if raw.startswith(_ELF):
+            line, unwanted = 1, f"expected a configuration, got an ELF file (launch.py --kernel {source} boots it)"
         raise ConfigError(source, [Problem((), unwanted, line)]) from None
     try:
         return Document(source, _Loader(text).get_single_node())

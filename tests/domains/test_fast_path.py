@@ -1,11 +1,14 @@
 """The native front does what the Python state machines do: every scenario has the same digest with it and without."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from domains.fast_path import load_fast_path
 from domains.host_code import HostCodeError, load
+from domains.pvh_instructions import PvhInstructions
 from toolstack import local
 from toolstack.load import load as load_configuration
 from toolstack.report import RunReport
@@ -74,6 +77,25 @@ def test_the_processor_selftest_is_the_same_with_the_front_and_without(monkeypat
     path.write_text("name: s\ndomains:\n  s: {kernel: abuse/selftest, memory: 16MiB}\n")
     with_front, without = (facts(run(path, front, monkeypatch)) for front in (True, False))
     assert with_front == without
+
+
+@pytest.mark.parametrize("paging", range(5), ids=["none", "4 MiB", "PAE 2 MiB", "4 KiB", "PAE 4 KiB"])
+def test_who_reads_the_tsc_in_32_bit_mode_sees_the_same_with_the_front_and_without(paging, monkeypatch, tmp_path):
+    kernel = tmp_path / "tsc32.elf"
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", "-target", "x86-freestanding-none", "-nostdlib", "-static",
+         f"-DPAGING={paging}", "-Wl,--image-base=0x100000", Path(__file__).with_name("tsc32.S"), "-o", kernel],
+        check=True)
+    path = tmp_path / "tsc.yaml"
+    path.write_text("name: t\ndomains:\n  t: {kernel: ./tsc32.elf, memory: 16MiB}\n")
+    slow = PvhInstructions.rdtsc
+    calls: list[int] = []
+    monkeypatch.setattr(PvhInstructions, "rdtsc", lambda self: (calls.append(1), slow(self)))
+    with_front = facts(run(path, True, monkeypatch))
+    assert len(calls) == 100  # those with a prefix
+    assert facts(run(path, False, monkeypatch)) == with_front
+    assert len(calls) == 400
+    assert with_front["domains"]["t"]["exit"] == "poweroff"
 
 
 def test_many_pairs_are_the_same_with_the_front_and_without(monkeypatch, tmp_path):

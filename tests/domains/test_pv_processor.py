@@ -331,6 +331,24 @@ def test_tsd_keeps_the_time_stamp_from_programs_not_from_the_kernel(tried):
     assert not out[4] & 0x2000
 
 
+@pytest.mark.parametrize("instruction", ["rdtscp", ".byte 0x3e; rdtscp"], ids=["plain", "prefixed"])
+def test_the_time_stamp_comes_with_the_processors_number_and_leaves_the_flags_alone(tried, instruction):
+    out = tried(f"""
+    mov $0xc0000103, %ecx
+    mov $0x1234, %eax
+    xor %edx, %edx
+    try 0, wrmsr
+    mov $77, %ecx
+    clc
+    try 1, {instruction}
+    setc %al
+    movzx %al, %eax
+    out %rax, 2
+    out %rcx, 3
+""")
+    assert out[:4] == (0, 0, 0, 0x1234)
+
+
 def test_model_specific_registers_that_are_xens_stay_so(tried):
     out = tried("""
     mov $0xc0000080, %ecx

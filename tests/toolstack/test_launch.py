@@ -1,8 +1,10 @@
 """launch.py with a runtime that does what the test says: output, files and exit status."""
 
 import json
+import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from toolstack_fakes import Act, FakePrograms, FakeRuntime
@@ -267,6 +269,27 @@ def test_a_host_that_cannot_work_says_so_in_one_line(
     assert (facts["outcome"], facts["error"]) == ("host-error", "no shared memory left")
 
 
+def test_a_trace_that_could_not_be_written_costs_nothing_but_the_trace(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.json"
+    runtime = FakeRuntime(consoles=CONSOLES, error="cannot write the trace 'x.trace': No space left on device")
+    assert launch(runtime, config, "--json", str(file)) == 4
+    out, err = capsys.readouterr()
+    assert "pair: finished" in out
+    assert err == "launch.py: cannot write the trace 'x.trace': No space left on device\n"
+    assert json.loads(file.read_text())["outcome"] == "finished"
+
+
+def test_who_closed_the_standard_streams_gets_the_exit_status(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert launch(FakeRuntime(consoles=CONSOLES), config) == 0
+    assert launch(FakeRuntime(consoles=CONSOLES), config + "x") == 2
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 def test_a_fault_of_ours_is_one_line_and_a_traceback_only_for_who_asks(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,6 +314,15 @@ def test_a_package_that_is_missing_is_named(
 
 def test_a_second_ctrl_c_ends_it_at_once(config: str) -> None:
     assert launch(FakeRuntime(act=raising(KeyboardInterrupt())), config, "--quiet") == 130
+
+
+def test_a_ctrl_c_while_the_program_is_read_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "toolstack.cli", Interrupted("toolstack.cli"))
+    assert runpy.run_path(str(Path(__file__).parents[2] / "launch.py"))["run"]() == 130
 
 
 def test_the_hypervisors_log_and_crash_reports_cannot_command_the_terminal(

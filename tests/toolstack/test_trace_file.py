@@ -92,3 +92,10 @@ def test_a_trace_that_is_cut_off_is_printed_as_far_as_it_goes(file, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1].endswith("writer       v0 stop: poweroff")
     assert "cut off" in printed.err
+
+
+@pytest.mark.parametrize("full", ["nowhere/run.trace", "/dev/full"])
+def test_a_trace_that_cannot_be_written_is_said_in_one_line(tmp_path, full):
+    reason = write_trace(tmp_path / full, [Stream(1, "a", recorded(1, *range(1000)))], clock="virtual", digest="")
+    assert reason.startswith(f"cannot write the trace {str(tmp_path / full)!r}: No ")
+    assert "\n" not in reason

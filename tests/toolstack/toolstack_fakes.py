@@ -39,6 +39,7 @@ class FakeRuntime:
         waiting: dict[str, str] | None = None,
         details: dict[str, str] | None = None,
         act: Act | None = None,
+        error: str | None = None,
     ) -> None:
         self.outcome: Outcome = outcome
         self.exits = exits or {}
@@ -46,6 +47,7 @@ class FakeRuntime:
         self.waiting = waiting or {}
         self.details = details or {}
         self.act = act
+        self.error = error
         self.plans: list[HostPlan] = []
         self.options: list[RunOptions] = []
 
@@ -62,7 +64,7 @@ class FakeRuntime:
         outcome: Outcome = "interrupted" if options.stop.requested else self.outcome
         return RunReport(
             plan.name, outcome, domains, digest="ab" * 32, host_seconds=1.5, runtime="fake", clock=plan.clock.mode,
-            seed=plan.seed,
+            seed=plan.seed, error=self.error,
         )  # fmt: skip
 
     def _report(self, name: str, domid: int) -> DomainReport:
