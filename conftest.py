@@ -4,7 +4,11 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
+# How long an example takes is the machine's affair; pytest says what is slow.
+settings.register_profile("domus", deadline=None)
+settings.load_profile("domus")
 _PLUGIN = "toolstack.pytest_plugin"
 # An installed package's entry point has loaded it already; pytest would refuse the same plugin under a second name.
 pytest_plugins = ["pytester", *([] if _PLUGIN in sys.modules else [_PLUGIN])]
