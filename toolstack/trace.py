@@ -127,8 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(in_words(record, names, hypercalls))
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stdout = None
-    except (TraceError, OSError) as error:
+    except TraceError as error:
         print(error, file=sys.stderr)
+        return _USAGE
+    except OSError as error:
+        print(f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         return _USAGE
     return 0
 

@@ -163,8 +163,9 @@ class Store:
     def _tell(self) -> None:
         """Tell of what has changed in the tree."""
         changes, self._tree.changed = self._tree.changed, []
+        listening = [connection for connection in self._connections.values() if connection.watches]
         for change in changes:
-            for connection in self._connections.values():
+            for connection in listening:
                 if may(connection.domid, change.node, READ):
                     for watch in connection.watches:
                         if _concerns(change, watch.path):

@@ -81,11 +81,6 @@ def test_what_is_no_trace_is_said_in_one_line(tmp_path, capsys, content):
     assert capsys.readouterr().err.startswith(str(path))
 
 
-def test_a_file_that_is_not_there_is_said_in_one_line(tmp_path, capsys):
-    assert main([str(tmp_path / "absent")]) == 2
-    assert "No such file" in capsys.readouterr().err
-
-
 def test_a_trace_that_is_cut_off_is_printed_as_far_as_it_goes(file, capsys):
     file.write_bytes(file.read_bytes()[:-13])
     assert main([str(file)]) == 2
@@ -99,3 +94,8 @@ def test_a_trace_that_cannot_be_written_is_said_in_one_line(tmp_path, full):
     reason = write_trace(tmp_path / full, [Stream(1, "a", recorded(1, *range(1000)))], clock="virtual", digest="")
     assert reason.startswith(f"cannot write the trace {str(tmp_path / full)!r}: No ")
     assert "\n" not in reason
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
+    assert main([str(tmp_path)]) == main([str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path}: is a directory\n{tmp_path / 'none'}: no such file or directory\n"
