@@ -32,7 +32,7 @@ def load_deadly_front(folder: Path) -> ctypes.CDLL:
     assert writes > 30, "fast_path.c is written in another way than this expects"
     draft = folder / "fast_path_deadly.c"
     draft.write_text(changed.replace("typedef uint64_t u64;", _POINT + "typedef uint64_t u64;", 1))
-    library = load(draft)
+    library = load(draft, sources / "fast_instructions.c")
     library.domus_size.restype = ctypes.c_uint64
     library.domus_arm.restype = None
     return library
