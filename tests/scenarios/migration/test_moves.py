@@ -21,9 +21,9 @@ def traveller(host, laps=40):
 
 
 def test_memory_that_is_written_all_the_time_goes_over_whole(configs):
-    usual = traveller(Host(local, configs)).run(timeout=60)
+    usual = traveller(Host(local, configs), laps=150).run(timeout=60)
     runtime = Nodes(2, lambda handle: [xenctrl.domain_migrate(handle, 1, node) for node in (1, 0, 1)])
-    host = traveller(Host(runtime, configs))
+    host = traveller(Host(runtime, configs), laps=150)
     report = host.run(timeout=60)
     assert (host.failures, runtime.errors) == ([], [])
     assert [(move.domain, move.source, move.target) for move in report.migrations] == \
