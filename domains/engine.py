@@ -70,7 +70,7 @@ _FLUSH_PAGE = _KEEPING.tlb_flush_page_x86_64  # nor uc_ctl, but the library expo
 
 _INT_VECTOR, _VINTR = (VMCB + vmcb.INT_VECTOR) >> 2, 1 << Intercept.VINTR
 _FAULT = (VMCB + vmcb.EXIT_INFO_2) >> 3
-_ARITHMETIC, _DIRECTION = 0x8D5, 0x400
+_KEPT_APART = env.ARITHMETIC_FLAGS | env.DIRECTION_FLAG
 
 
 class EngineError(RuntimeError):
@@ -245,10 +245,9 @@ class Engine:
     def set_rflags(self, value: int) -> None:
         """Set all flags, inside a hook or between runs."""
         # While the engine runs, the arithmetic flags and DF are kept apart; at entry they are taken from EFLAGS.
-        self.q[env.EFLAGS] = (value & ~(_ARITHMETIC | _DIRECTION) if self._running else value) | 2
-        self.q[env.CC_SRC] = value & _ARITHMETIC
-        self.d[env.CC_OP] = 1  # CC_OP_EFLAGS
-        self.d[env.DF] = 0xFFFFFFFF if value & _DIRECTION else 1
+        env.put_rflags(self.q, self.d, value)
+        if self._running:
+            self.q[env.EFLAGS] &= ~_KEPT_APART
 
     def flush_tlb(self) -> None:
         """Forget every translation: after a page-table entry changed from outside the guest."""

@@ -52,6 +52,7 @@ OLD_EXCEPTION = 1374
 
 ES, CS, SS, DS, FS, GS, LDT, TR, GDT, IDT = range(10)
 WORDS = 760
+ARITHMETIC_FLAGS, DIRECTION_FLAG = 0x8D5, 0x400
 
 
 def cpu_address(handle: int) -> int:
@@ -67,3 +68,11 @@ def stop_between_blocks_only(handle: int) -> None:
 def view(address: int, size: int, code: str) -> "memoryview[int]":
     """`size` bytes of this process's memory at `address`, as integers of struct code `code`."""
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B").cast(code)  # type: ignore[call-overload, no-any-return]
+
+
+def put_rflags(q: "memoryview[int]", d: "memoryview[int]", value: int) -> None:
+    """Set all flags in a processor's words, as they are between runs: see `Engine.set_rflags`."""
+    q[EFLAGS] = value | 2
+    q[CC_SRC] = value & ARITHMETIC_FLAGS
+    d[CC_OP] = 1  # CC_OP_EFLAGS
+    d[DF] = 0xFFFFFFFF if value & DIRECTION_FLAG else 1

@@ -11,7 +11,7 @@ from abi.hvm import VCPU_HVM_CONTEXT, VCPU_HVM_MODE_32B, VCPU_HVM_MODE_64B, VCPU
 from domains import envlayout as env
 from domains.cpuid import EXT1_EDX, LEAF1_ECX, LEAF1_EDX, LEAF7_EBX
 from domains.msr import EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE
-from domains.pvh_start import CR0_ET, set_rflags
+from domains.pvh_start import CR0_ET
 from domains.segments import CR0_PG, CR4_PAE, FLAGS_G, FLAGS_P, Segment, Words, flat, update_hflags
 from domains.segments import write as write_segment
 
@@ -57,7 +57,7 @@ def load_context(words: Words, data: bytes) -> None:
     q[env.EFER] = efer & ~EFER_LMA | (EFER_LMA if efer & EFER_LME and cr0 & CR0_PG else 0)
     for name, segment in segments.items():
         write_segment(words, _SEGMENTS[name], segment)
-    set_rflags(words, flags & _RFLAGS)
+    env.put_rflags(q, words.d, flags & _RFLAGS)
     update_hflags(words)
 
 

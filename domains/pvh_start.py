@@ -9,7 +9,6 @@ from domains.segments import CR0_PE, HF_INHIBIT_IRQ, Segment, Words, flat, updat
 from domains.segments import write as write_segment
 
 CR0_ET = 1 << 4
-_ARITHMETIC, _DIRECTION = 0x8D5, 0x400
 _DATA = (env.ES, env.SS, env.DS, env.FS, env.GS)
 _TABLES = (env.LDT, env.GDT, env.IDT)
 _REAL_LIMIT = 0xFFFF
@@ -24,14 +23,6 @@ class WordsCopy:
         self.data = bytearray(words)
         self.q: memoryview[int] = memoryview(self.data).cast("Q")
         self.d: memoryview[int] = memoryview(self.data).cast("I")
-
-
-def set_rflags(words: Words, value: int) -> None:
-    """Set all flags, between runs."""
-    words.q[env.EFLAGS] = value | 2
-    words.q[env.CC_SRC] = value & _ARITHMETIC
-    words.d[env.CC_OP] = 1  # CC_OP_EFLAGS
-    words.d[env.DF] = 0xFFFFFFFF if value & _DIRECTION else 1
 
 
 def set_boot_state(words: Words) -> None:
@@ -70,5 +61,5 @@ def _clear(words: Words, cr0: int) -> None:
         q[register] = 0
     q[env.CR0], q[env.CR2], q[env.CR3], q[env.CR4], q[env.EFER] = cr0, 0, 0, 0, 0
     q[env.KERNEL_GS_BASE] = q[env.STAR] = q[env.LSTAR] = q[env.CSTAR] = q[env.SFMASK] = q[env.TSC_AUX] = 0
-    set_rflags(words, 0)
+    env.put_rflags(q, words.d, 0)
     words.d[env.HFLAGS] &= ~HF_INHIBIT_IRQ

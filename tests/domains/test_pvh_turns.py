@@ -1,41 +1,22 @@
 """The processors of a PVH domain with several vCPUs: who is in the engine, and what a new beginning forgets."""
 
-import mmap
-from pathlib import Path
-
 import pytest
+from new_domain import new_domain
 
 from domains import envlayout as env
 from domains import segments
 from domains.fast_path import load_fast_path
-from domains.native import BlockMeter
 from hypervisor.apic import SVR_ENABLED, ApicRegister
 from hypervisor.domain import start_domain
-from toolstack.load import from_data
-from toolstack.session import build_domain, create_domains, make_hypervisor, shape_of
 
 VECTOR = 0x61
-
-
-class Nowhere:
-    def log(self, text):
-        pass
-
-    def console(self, domid, data):
-        pass
-
-    def ended(self, domid, reason, detail):
-        pass
 
 
 @pytest.fixture(params=["native front", "no front"])
 def built(request):
     """A host whose domain has three vCPUs and may run, and them."""
-    plan = from_data({"domains": {"d": {"kernel": "first_steps", "vcpus": 3}}}, Path()).plan()
-    hv = make_hypervisor(plan, mmap.mmap(-1, shape_of(plan).size), Nowhere())
-    create_domains(hv, plan)
-    library = load_fast_path() if request.param == "native front" else None
-    vcpus = list(build_domain(hv, plan.name, plan.domains[0], BlockMeter(library)).values())
+    hv, found, _ = new_domain(load_fast_path() if request.param == "native front" else None, 3)
+    vcpus = list(found.values())
     start_domain(hv, 1)
     hv.sched.current = vcpus[0].vcpu
     return hv, vcpus

@@ -1,39 +1,19 @@
 """What a vCPU's bytes must be to be taken for one."""
 
-import mmap
-from pathlib import Path
-
 import msgpack
 import pytest
+from new_domain import new_domain
 
 from domains.fast_path import load_fast_path
-from domains.native import BlockMeter
 from domains.runner import vcpus_of
 from domains.vcpu_state import StateError, restore_vcpus, save_vcpus
-from toolstack.load import from_data
-from toolstack.session import build_domain, create_domains, make_hypervisor, shape_of
-
-
-class Nowhere:
-    def log(self, text):
-        pass
-
-    def console(self, domid, data):
-        pass
-
-    def ended(self, domid, reason, detail):
-        pass
 
 
 @pytest.fixture(scope="module", params=[("pvh", 1), ("pvh", 3), ("pv", 3)])
 def built(request):
     """A host with one domain that has not run, its vCPUs, and a meter."""
     kind, vcpus = request.param
-    plan = from_data({"domains": {"d": {"kernel": "first_steps", "type": kind, "vcpus": vcpus}}}, Path()).plan()
-    meter = BlockMeter(load_fast_path())
-    hv = make_hypervisor(plan, mmap.mmap(-1, shape_of(plan).size), Nowhere())
-    create_domains(hv, plan)
-    return hv, build_domain(hv, plan.name, plan.domains[0], meter), meter
+    return new_domain(load_fast_path(), vcpus, kind)
 
 
 def test_what_is_restored_is_saved_as_the_same_bytes(built):
